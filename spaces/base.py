@@ -1,0 +1,183 @@
+"""What every search space can do: a stateless object that gives a tuple of integers its meaning."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaces.errors import InvalidArch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Arch: TypeAlias = tuple[int, ...]
+Population: TypeAlias = NDArray[np.int64]  # (N, D)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Size and arithmetic of N networks.
+
+    Attributes:
+        params: Trainable weights, ``(N,)``.
+        flops: Multiply-accumulates for one image, ``(N,)``; NATS-Bench calls them FLOPs.
+    """
+
+    params: NDArray[np.int64]
+    flops: NDArray[np.int64]
+
+
+class Space(ABC):
+    """A finite set of architectures, each a tuple of D choices.
+
+    Stateless: it knows no accuracy, no data set and no benchmark file. Position ``i`` of an
+    :data:`Arch` takes values ``0 .. dimensions[i] - 1``. The text form of an architecture is the
+    official string of the benchmark that the space comes from.
+
+    Attributes:
+        name: The key in :data:`spaces.SPACES`.
+        summary: One line for a person.
+        revision: Raised when the meaning of an architecture changes, so that cached scores go stale.
+    """
+
+    name: str
+    summary: str
+    revision: int = 1
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> tuple[int, ...]:
+        """Number of choices at each position, ``(D,)``."""
+
+    def __len__(self) -> int:
+        return int(np.prod(self.dimensions))
+
+    def __repr__(self) -> str:
+        return f"<space {self.name}: {len(self)} architectures>"
+
+    def validate(self, arch: Sequence[int]) -> Arch:
+        """Return ``arch`` as a tuple of Python integers.
+
+        Raises:
+            InvalidArch: Wrong length, or a value out of range.
+        """
+        values = tuple(int(value) for value in arch)
+        if len(values) != len(self.dimensions):
+            raise InvalidArch(
+                f"{self.name}: an architecture has {len(self.dimensions)} choices, "
+                f"got {len(values)}: {values}"
+            )
+        for position, (value, size) in enumerate(zip(values, self.dimensions, strict=True)):
+            if not 0 <= value < size:
+                raise InvalidArch(
+                    f"{self.name}: choice {position} must be in 0..{size - 1}, got {value}: {values}"
+                )
+        return values
+
+    def sample(self, rng: np.random.Generator) -> Arch:
+        """Draw one architecture uniformly."""
+        return tuple(int(rng.integers(size)) for size in self.dimensions)
+
+    def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
+        """Return ``arch`` with one choice changed to another value, both drawn uniformly."""
+        position = int(rng.integers(len(arch)))
+        size = self.dimensions[position]
+        shift = int(rng.integers(1, size))  # a shift cannot return the parent
+        changed = (arch[position] + shift) % size
+        return (*arch[:position], changed, *arch[position + 1 :])
+
+    def crossover(self, first: Arch, second: Arch, rng: np.random.Generator) -> Arch:
+        """Take each choice from one of the two parents with equal probability."""
+        take_first = rng.integers(2, size=len(first))
+        return tuple(
+            int(a if take else b) for a, b, take in zip(first, second, take_first, strict=True)
+        )
+
+    def neighbours(self, arch: Arch) -> tuple[Arch, ...]:
+        """Return every architecture that differs in exactly one choice, in a fixed order."""
+        return tuple(
+            (*arch[:position], value, *arch[position + 1 :])
+            for position, size in enumerate(self.dimensions)
+            for value in range(size)
+            if value != arch[position]
+        )
+
+    def encode(self, arch: Arch) -> NDArray[np.float64]:
+        """Return the one-hot code of every choice, concatenated: ``(sum(dimensions),)``."""
+        code = np.zeros(sum(self.dimensions))
+        offset = 0
+        for value, size in zip(arch, self.dimensions, strict=True):
+            code[offset + value] = 1.0
+            offset += size
+        return code
+
+    @abstractmethod
+    def to_str(self, arch: Arch) -> str:
+        """Return the benchmark's official string."""
+
+    @abstractmethod
+    def from_str(self, text: str) -> Arch:
+        """Parse the benchmark's official string.
+
+        Raises:
+            InvalidArch: The text is not exactly what :meth:`to_str` would print.
+        """
+
+    @abstractmethod
+    def all(self) -> Population:
+        """Return every architecture in the benchmark's official order, ``(len, D)``, read-only."""
+
+    @abstractmethod
+    def index(self, arch: Arch) -> int:
+        """Return the position of ``arch`` in the benchmark's official order."""
+
+    def at(self, index: int) -> Arch:
+        """Return the architecture at a position of the benchmark's official order.
+
+        Raises:
+            InvalidArch: The index is out of range.
+        """
+        if not 0 <= index < len(self):
+            raise InvalidArch(f"{self.name}: index must be in 0..{len(self) - 1}, got {index}")
+        return tuple(int(value) for value in self.all()[index])
+
+    @abstractmethod
+    def canonicalise(self, population: Population) -> Population:
+        """Replace each architecture by the representative of those that compute the same function.
+
+        Args:
+            population: ``(N, D)``.
+
+        Returns:
+            ``(N, D)``. The representative is the cheapest member (fewest parameters), ties by
+            position in the enumeration of choices; applying the map twice changes nothing.
+        """
+
+    def canonical(self, arch: Arch) -> Arch:
+        """Return the representative of the architectures that compute the same function."""
+        row = self.canonicalise(np.asarray([arch], dtype=np.int64))[0]
+        return tuple(int(value) for value in row)
+
+    @abstractmethod
+    def costs(
+        self, population: Population, *, num_classes: int = 10, resolution: int = 32
+    ) -> Costs:
+        """Count parameters and multiply-accumulates without building a network.
+
+        Args:
+            population: ``(N, D)``.
+            num_classes: Width of the classifier.
+            resolution: Height and width of the input image in pixels.
+        """
+
+    @abstractmethod
+    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+        """Return the full-size network of the benchmark, freshly initialised, in train mode.
+
+        It maps ``(N, 3, H, W)`` images to ``(N, num_classes)`` logits.
+        """
