@@ -1,0 +1,23 @@
+"""What an architecture is: search spaces, without data, benchmarks or (on import) torch."""
+
+from spaces.base import Arch, Costs, Population, Space
+from spaces.cell import CellSpace
+from spaces.errors import InvalidArch, NasError, UnknownName, look_up
+from spaces.nats_sss import NATS_SSS
+from spaces.nats_tss import NATS_TSS
+from spaces.transnas_micro import TRANSNAS_MICRO
+
+SPACES: dict[str, Space] = {space.name: space for space in (NATS_TSS, NATS_SSS, TRANSNAS_MICRO)}
+
+__all__ = [
+    "SPACES",
+    "Arch",
+    "CellSpace",
+    "Costs",
+    "InvalidArch",
+    "NasError",
+    "Population",
+    "Space",
+    "UnknownName",
+    "look_up",
+]

@@ -1,0 +1,114 @@
+"""NATS-Bench size space: five widths of one fixed cell network.
+
+Dong et al. 2021, https://arxiv.org/abs/2009.00437. Each of five layers has 8, 16, ..., 64 channels:
+32,768 networks, written ``8:16:64:8:32``. Layers: cell, residual reduction, cell, residual
+reduction, cell. A cell may change the width, then the edges that leave its input do it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spaces.base import Arch, Costs, Population, Space
+from spaces.cell import conv_flops, conv_params, reduction_costs
+from spaces.errors import InvalidArch
+from spaces.nats_tss import NATS_TSS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WIDTHS = tuple(range(8, 65, 8))
+REDUCTIONS = (False, True, False, True, False)  # which of the five layers halves the resolution
+CELL = NATS_TSS.from_str(
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+    "+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+)
+
+
+class NatsSss(Space):
+    """The size space; an architecture is five indices into 8, 16, ..., 64 channels."""
+
+    name = "nats_sss"
+    summary = "NATS-Bench size: 8 widths in each of 5 layers, 32,768 networks"
+    dimensions = (len(WIDTHS),) * len(REDUCTIONS)
+
+    def to_str(self, arch: Arch) -> str:
+        return ":".join(str(WIDTHS[i]) for i in self.validate(arch))
+
+    def from_str(self, text: str) -> Arch:
+        widths = text.split(":")
+        known = [str(width) for width in WIDTHS]
+        if len(widths) != len(REDUCTIONS) or any(width not in known for width in widths):
+            raise InvalidArch(
+                f"{self.name}: cannot read {text!r}; expected {len(REDUCTIONS)} widths joined by "
+                f"':', each one of {', '.join(known)}, such as '64:64:64:64:64'"
+            )
+        return tuple(known.index(width) for width in widths)
+
+    @cached_property
+    def _all(self) -> Population:
+        grid = np.indices(self.dimensions, dtype=np.int64).reshape(len(self.dimensions), -1)
+        members = np.ascontiguousarray(grid.T)
+        members.setflags(write=False)
+        return members
+
+    def all(self) -> Population:
+        return self._all
+
+    def index(self, arch: Arch) -> int:
+        return int(np.ravel_multi_index(self.validate(arch), self.dimensions))
+
+    def canonicalise(self, population: Population) -> Population:
+        return population  # different widths are different functions
+
+    def channels(self, population: Population) -> Population:
+        """Return the channels of every layer, ``(N, 5)``."""
+        return np.asarray(WIDTHS, dtype=np.int64)[population]
+
+    def costs(
+        self, population: Population, *, num_classes: int = 10, resolution: int = 32
+    ) -> Costs:
+        channels = self.channels(population)
+        first, last = channels[:, 0], channels[:, -1]
+        params = 3 * first * 9 + 2 * first + 2 * last + (last + 1) * num_classes
+        flops = 3 * first * 9 * resolution**2 + (last + 1) * num_classes
+        size, before = resolution, first
+        for layer, reduction in enumerate(REDUCTIONS):
+            after = channels[:, layer]
+            if reduction:
+                size = (size + 1) // 2
+            table = np.asarray(
+                [[_layer_costs(a, b, size, reduction) for b in WIDTHS] for a in WIDTHS]
+            )
+            more = table[before // 8 - 1, after // 8 - 1]
+            params, flops, before = params + more[:, 0], flops + more[:, 1], after
+        return Costs(params=params, flops=flops)
+
+    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+        from spaces.cell_net import SizeNetwork  # late: only a caller who builds needs torch
+
+        widths = tuple(WIDTHS[i] for i in self.validate(arch))
+        operations = NATS_TSS.operations(CELL)
+        return SizeNetwork(NATS_TSS.edges, operations, widths, REDUCTIONS, num_classes)
+
+
+def _layer_costs(c_in: int, c_out: int, size: int, reduction: bool) -> tuple[int, int]:
+    """Return parameters and multiply-accumulates of one of the five layers."""
+    if reduction:
+        return reduction_costs(c_in, c_out, size)
+    params = flops = 0
+    for edge, op in zip(NATS_TSS.edges, NATS_TSS.operations(CELL), strict=True):
+        source = c_in if edge.source == 0 else c_out
+        if op.kind == "conv":
+            params += conv_params(source, c_out, op.kernel)
+            flops += conv_flops(source, c_out, op.kernel, size)
+        elif source != c_out:  # a skip that must change the width is a 1x1 convolution and BN
+            params += conv_params(source, c_out, 1)
+            flops += conv_flops(source, c_out, 1, size)
+    return params, flops
+
+
+NATS_SSS = NatsSss()
