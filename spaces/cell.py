@@ -238,25 +238,32 @@ class CellSpace(Space):
             colour[:, e] = np.where(live & shared, value, 0)
         return colour
 
-    def live_edges(self, population: Population) -> NDArray[np.bool_]:
-        """Tell which edges lie on a path of non-``none`` edges from input to output, ``(N, E)``."""
-        open_ = np.stack(
-            [
-                np.asarray([op.kind != "none" for op in edge.operations])[population[:, e]]
-                for e, edge in enumerate(self.edges)
-            ],
-            axis=1,
-        )
-        before = np.zeros((len(population), self.n_nodes), dtype=bool)
-        after = np.zeros_like(before)
-        before[:, 0] = after[:, -1] = True
+    def reach(self, population: Population) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell which nodes the input reaches, and which reach the output, ``(N, nodes)`` each.
+
+        A path is a chain of edges whose operation is not ``none``.
+        """
+        open_ = self._open(population)
+        fed = np.zeros((len(population), self.n_nodes), dtype=bool)
+        used = np.zeros_like(fed)
+        fed[:, 0] = used[:, -1] = True
         for e in sorted(range(len(self.edges)), key=lambda e: self.edges[e].target):
-            before[:, self.edges[e].target] |= open_[:, e] & before[:, self.edges[e].source]
+            fed[:, self.edges[e].target] |= open_[:, e] & fed[:, self.edges[e].source]
         for e in sorted(range(len(self.edges)), key=lambda e: -self.edges[e].source):
-            after[:, self.edges[e].source] |= open_[:, e] & after[:, self.edges[e].target]
+            used[:, self.edges[e].source] |= open_[:, e] & used[:, self.edges[e].target]
+        return fed, used
+
+    def _open(self, population: Population) -> NDArray[np.bool_]:
+        """Tell which edges hold anything but ``none``, ``(N, E)``."""
+        opens = [np.asarray([op.kind != "none" for op in edge.operations]) for edge in self.edges]
+        return np.stack([table[population[:, e]] for e, table in enumerate(opens)], axis=1)
+
+    def live_edges(self, population: Population) -> NDArray[np.bool_]:
+        """Tell which edges lie on a path from input to output, ``(N, E)``."""
+        fed, used = self.reach(population)
         sources = [edge.source for edge in self.edges]
         targets = [edge.target for edge in self.edges]
-        live: NDArray[np.bool_] = open_ & before[:, sources] & after[:, targets]
+        live: NDArray[np.bool_] = self._open(population) & fed[:, sources] & used[:, targets]
         return live
 
     def costs(

@@ -1,0 +1,283 @@
+"""What a proxy is, how it is named in text, and how a batch of architectures is scored.
+
+A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of two routes:
+
+``population``
+    Data-free: a function of the architectures alone, for a whole population at once.
+``listener``
+    Forward only: it hears the feature maps of one pass over one image. Networks that the batched
+    feeder knows are run many at a time, any other one by one; the numbers agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from spaces import Arch, NasError, Population, Space, look_up
+from spaces.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from nas.proxies.events import Listener
+
+
+class ProxyError(NasError):
+    """A proxy has no number for an architecture; the text says why."""
+
+
+class ProxyOptionError(NasError, ValueError):
+    """An option of a proxy that it does not have, or a value that it does not take."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything besides architecture and proxy that a score depends on.
+
+    Attributes:
+        num_classes: Width of the classifier.
+        resolution: Height and width of the input image in pixels.
+        seed: Seed of weights, images and any draw of a proxy.
+        repeats: Scores are the mean over this many draws of weights and images.
+        images: ``None`` for standard normal noise, else a file of images
+            (:func:`nas.proxies.weights.load_images`).
+        dtype: Number format of the networks.
+        device: Where they run, as torch writes it: ``cpu``, ``cuda``, ``cuda:1``.
+    """
+
+    num_classes: int = 10
+    resolution: int = 32
+    seed: int = 0
+    repeats: int = 1
+    images: str | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, low in (("num_classes", 1), ("resolution", 8), ("repeats", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise NasError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.dtype not in ("float32", "float64"):
+            raise NasError(f"dtype must be float32 or float64, got {self.dtype!r}")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a proxy that has none."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """One way to judge an untrained architecture; higher is better, as its paper has it.
+
+    Attributes:
+        name: Key in the table.
+        summary: One line for a person.
+        paper: Where it comes from.
+        reads: What it looks at besides the architecture: ``images``, ``labels``, ``gradients``.
+        options: Frozen dataclass of its settings, all with defaults.
+        population: Data-free route: ``(space, population (N, D), conditions, options) -> (N,)``.
+        listener: Forward route: ``(N, conditions of one repeat, options) -> Listener``.
+        batched: Whether, under these options, the batched feeder may serve the listener.
+        of_function: Whether, under these options, the score depends only on the function that an
+            architecture computes, so that its canonical form may be scored in its place.
+        directions: Spaces where the score is known to fall as accuracy rises (-1); absent is +1.
+        advice: What to tell a user who maximises it in such a space.
+        revision: Raised when the number changes, so that cached scores go stale.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    reads: frozenset[str] = frozenset()
+    options: type[Any] = NoOptions
+    population: Callable[[Space, Population, Conditions, Any], NDArray[np.float64]] | None = None
+    listener: Callable[[int, Conditions, Any], Listener] | None = None
+    batched: Callable[[Any], bool] = lambda options: True
+    of_function: Callable[[Any], bool] = lambda options: True
+    directions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    advice: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    revision: int = 1
+
+    def direction(self, space: Space) -> int:
+        """Return +1 where a higher score means a better network, -1 where a lower one does."""
+        return self.directions.get(space.name, 1)
+
+
+@dataclass(frozen=True)
+class ProxySpec:
+    """A proxy and its settings; ``str()`` prints what :meth:`parse` reads.
+
+    Attributes:
+        proxy: The record.
+        options: Its settings, an instance of ``proxy.options``.
+    """
+
+    proxy: Proxy
+    options: Any
+
+    @classmethod
+    def make(cls, name: str, options: Mapping[str, Any] | None = None) -> ProxySpec:
+        """Look a proxy up and check its options.
+
+        Raises:
+            UnknownName: No proxy has this name.
+            ProxyOptionError: It has no such option, or not this value.
+        """
+        from nas.proxies import PROXIES  # late: the table's entries import this module
+
+        proxy = look_up(PROXIES, name, kind="proxy")
+        given = dict(options or {})
+        known = [entry.name for entry in dataclasses.fields(proxy.options)]
+        for key in given:
+            if key not in known:
+                allowed = f"Known: {', '.join(known)}" if known else "It has none"
+                raise ProxyOptionError(
+                    f"proxy {name!r} has no option {key!r}.{did_you_mean(key, known)} {allowed}"
+                )
+        try:
+            # As JSON: strict about numbers, but a mapping may stand for the dataclass.
+            text = json.dumps(given, default=str)
+            checked = TypeAdapter(proxy.options).validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            message = f"{name}.{where}: {first['msg']}, got {first['input']!r}"
+            raise ProxyOptionError(message) from None
+        return cls(proxy, checked)
+
+    @classmethod
+    def parse(cls, text: str) -> ProxySpec:
+        """Read ``name`` or ``name:option=value,option=value``.
+
+        Raises:
+            UnknownName: No proxy has this name.
+            ProxyOptionError: Not this form, no such option, or not this value.
+        """
+        name, colon, rest = text.partition(":")
+        options: dict[str, Any] = {}
+        for part in rest.split(",") if colon else ():
+            key, equals, value = part.partition("=")
+            if not equals or not key.strip():
+                raise ProxyOptionError(
+                    f"cannot read {part!r} in proxy {text!r}; expected name:option=value,..."
+                )
+            try:
+                options[key.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ProxyOptionError(f"cannot read the value {value!r} in {text!r}") from None
+        return cls.make(name.strip(), options)
+
+    @property
+    def name(self) -> str:
+        """Name of the proxy, without its options."""
+        return self.proxy.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every option and its value."""
+        return dataclasses.asdict(self.options)
+
+    @property
+    def of_function(self) -> bool:
+        """Whether the canonical form of an architecture may be scored in its place."""
+        return self.proxy.of_function(self.options)
+
+    def __str__(self) -> str:
+        default = dataclasses.asdict(self.proxy.options())
+        changed = [f"{k}={_text(v)}" for k, v in self.settings.items() if v != default[k]]
+        return f"{self.name}:{','.join(changed)}" if changed else self.name
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+Outcome = float | ProxyError
+
+
+def score_batch(
+    space: Space,
+    specs: Sequence[ProxySpec],
+    archs: Sequence[Arch],
+    conditions: Conditions,
+) -> list[list[Outcome]]:
+    """Score every architecture by every proxy; those that can share a forward pass do.
+
+    A score depends on (space, proxy and options, architecture, conditions) and on nothing else:
+    not on the other members of the batch beyond the rounding of the arithmetic.
+
+    Args:
+        space: Where the architectures live.
+        specs: The proxies.
+        archs: Members of the space; repeats are scored once.
+        conditions: Everything else that a score depends on.
+
+    Returns:
+        One list per proxy with one entry per architecture: a finite number, or why there is none.
+    """
+    table: list[list[Outcome]] = [[] for _ in specs]
+    if not archs:
+        return table
+    written = np.asarray([space.validate(arch) for arch in archs], dtype=np.int64)
+    for as_function in (True, False):
+        group = [i for i, spec in enumerate(specs) if spec.of_function is as_function]
+        if not group:
+            continue
+        members = space.canonicalise(written) if as_function else written
+        distinct, place = np.unique(members, axis=0, return_inverse=True)
+        scored = _score_distinct(space, [specs[i] for i in group], distinct, conditions)
+        for i, row in zip(group, scored, strict=True):
+            table[i] = [row[p] for p in place.reshape(-1)]
+    return table
+
+
+def _score_distinct(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]]:
+    rows: list[list[Outcome]] = [[] for _ in specs]
+    heard: list[int] = []
+    for i, spec in enumerate(specs):
+        if spec.proxy.population is None:
+            heard.append(i)
+            continue
+        try:
+            values = spec.proxy.population(space, population, conditions, spec.options)
+        except ProxyError as error:
+            rows[i] = [error] * len(population)
+        else:
+            rows[i] = [outcome(spec, value) for value in values.tolist()]
+    if heard:
+        from nas.proxies.forward import listen  # late: the only route that needs torch
+
+        for i, row in zip(
+            heard, listen(space, [specs[i] for i in heard], population, conditions), strict=True
+        ):
+            rows[i] = row
+    return rows
+
+
+def outcome(spec: ProxySpec, value: float) -> Outcome:
+    """Return a finite number as it is, anything else as the reason of a failure."""
+    if math.isfinite(value):
+        return float(value)
+    return ProxyError(f"{spec}: the score is {value}, not a finite number")
+
+
+def table_of(proxies: Iterable[Proxy]) -> dict[str, Proxy]:
+    """Return the proxies by name; two of one name are a mistake of ours."""
+    table: dict[str, Proxy] = {}
+    for proxy in proxies:
+        assert proxy.name not in table, proxy.name
+        assert (proxy.population is None) != (proxy.listener is None), proxy.name
+        table[proxy.name] = proxy
+    return table

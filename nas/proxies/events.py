@@ -1,0 +1,67 @@
+"""What a feature-map proxy hears: one event per map, whoever runs the network.
+
+Two feeders make events: hooks on any ``nn.Module`` (:mod:`nas.proxies.hooks`), and a network that
+runs a whole batch of architectures at once (:mod:`nas.proxies.cell_batch`). A proxy is written
+once, as a listener, and cannot tell them apart.
+
+Letters: K architectures that share an event, C channels, H W size, N architectures in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+#: What a module is to a listener; ``other`` covers containers and whatever has no name of its own.
+ROLES = frozenset({"relu", "conv", "norm", "pool", "skip", "zero", "linear", "cell", "other"})
+
+
+@dataclass(frozen=True)
+class Event:
+    """One feature map of some architectures of the batch.
+
+    Attributes:
+        features: ``(K, C, H, W)``, one image per architecture.
+        archs: Places of the K architectures in the batch, ``(K,)``.
+        counts: For each role, how many modules emit this map: ``(K,)``, or one number for all.
+        map_id: Equal for two events of one feed that carry the same values.
+        affine_id: Equal for two events whose values differ by a positive affine map per channel
+            (a batch-norm and its input), so that correlations agree.
+    """
+
+    features: Tensor
+    archs: Tensor
+    counts: Mapping[str, Tensor | int]
+    map_id: int
+    affine_id: int
+
+    def count(self, roles: frozenset[str]) -> Tensor | int:
+        """Add up the counts of the roles: ``(K,)``, or one number for all."""
+        total: Tensor | int = 0
+        for role, number in self.counts.items():
+            if role in roles:
+                total = total + number
+        return total
+
+
+class Listener(Protocol):
+    """Turns events into one number per architecture.
+
+    A feeder may leave out any event whose roles the listener does not want.
+    """
+
+    roles: frozenset[str]
+
+    def wants(self, channels: int, positions: int) -> bool:
+        """Tell whether a map of C channels and H*W positions can change the score at all."""
+
+    def hear(self, event: Event) -> None:
+        """Take one event; keep no reference to its features."""
+
+    def scores(self) -> torch.Tensor:
+        """Return the score of every architecture, ``(N,)`` in float64, higher is better."""

@@ -1,0 +1,120 @@
+"""The forward route: run networks, and let the listeners hear their feature maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas.proxies.base import Conditions, Outcome, ProxyError, ProxySpec, outcome
+from nas.proxies.cell_batch import feed_cells
+from nas.proxies.events import Listener
+from nas.proxies.hooks import feed_module
+from nas.proxies.weights import draw_images, seed_weights
+from nas.seeds import child_seed
+from spaces import Arch, CellSpace, Population, Space
+
+#: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
+#: whoever wrote the proxy, and ends the run.
+_BROKEN = (RuntimeError, ValueError, ArithmeticError, IndexError)
+
+
+#: Architectures per pass of the batched feeder: large enough to fill the machine's vector units,
+#: small enough that the maps of one node stay in its cache.
+BATCH = 64
+
+
+def listen(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]]:
+    """Score a population by proxies that hear feature maps, one list per proxy.
+
+    Args:
+        space: Where the architectures live.
+        specs: Proxies with a listener.
+        population: Distinct members, ``(N, D)``.
+        conditions: Everything else that a score depends on.
+    """
+    rows: list[list[Outcome]] = [[] for _ in specs]
+    for batched in (True, False):
+        group = [i for i, spec in enumerate(specs) if _runs_batched(space, spec) is batched]
+        if not group:
+            continue
+        chosen = [specs[i] for i in group]
+        size = BATCH if batched else 1
+        for start in range(0, len(population), size):
+            part = population[start : start + size]
+            results = _batch(space, chosen, part, conditions) if batched else None
+            if results is None:  # one by one, also where a batch broke: to find who breaks it
+                singles = [_one(space, chosen, _arch(row), conditions) for row in part]
+                results = [list(column) for column in zip(*singles, strict=True)]
+            for i, result in zip(group, results, strict=True):
+                rows[i].extend(result)
+    return rows
+
+
+def _arch(row: Population) -> Arch:
+    return tuple(int(value) for value in row)
+
+
+def _runs_batched(space: Space, spec: ProxySpec) -> bool:
+    return isinstance(space, CellSpace) and spec.proxy.batched(spec.options)
+
+
+def _batch(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]] | None:
+    """Score a batch in one pass per repeat; ``None`` where the pass broke."""
+    assert isinstance(space, CellSpace)
+    totals = torch.zeros((len(specs), len(population)), dtype=torch.float64)
+    try:
+        for repeat in range(conditions.repeats):
+            now = one_repeat(conditions, repeat)
+            listeners = _listeners(specs, len(population), now)
+            image = input_image(conditions, repeat)
+            feed_cells(space, population, image, now.seed, listeners)
+            totals += torch.stack([each.scores().cpu() for each in listeners])
+    except _BROKEN:
+        return None
+    means = (totals / conditions.repeats).tolist()
+    return [[outcome(s, v) for v in row] for s, row in zip(specs, means, strict=True)]
+
+
+def _listeners(specs: Sequence[ProxySpec], n: int, conditions: Conditions) -> list[Listener]:
+    makers = [(spec.proxy.listener, spec.options) for spec in specs]
+    return [make(n, conditions, options) for make, options in makers if make is not None]
+
+
+def one_repeat(conditions: Conditions, repeat: int) -> Conditions:
+    """Return the conditions of one repeat: a seed of its own, nothing left to average."""
+    seed = child_seed(conditions.seed, "repeat", repeat)
+    return dataclasses.replace(conditions, seed=seed, repeats=1)
+
+
+def input_image(conditions: Conditions, repeat: int) -> Tensor:
+    """Return the image of one repeat, ``(1, 3, R, R)``, in the conditions' format and place."""
+    image = draw_images(conditions.seed, repeat, conditions.resolution, conditions.images)
+    return image.to(conditions.device, getattr(torch, conditions.dtype))
+
+
+def _one(
+    space: Space, specs: Sequence[ProxySpec], arch: Arch, conditions: Conditions
+) -> list[Outcome]:
+    """Build one network and score it by every proxy."""
+    totals = torch.zeros(len(specs), dtype=torch.float64)
+    try:
+        net = space.build(arch, num_classes=conditions.num_classes)
+        net = net.to(conditions.device, getattr(torch, conditions.dtype)).train()
+        for repeat in range(conditions.repeats):
+            now = one_repeat(conditions, repeat)
+            seed_weights(net, now.seed)
+            listeners = _listeners(specs, 1, now)
+            feed_module(net, input_image(conditions, repeat), listeners)
+            totals += torch.cat([each.scores().cpu() for each in listeners])
+    except _BROKEN as error:
+        reason = f"{type(error).__name__}: {error}"
+        return [ProxyError(f"{spec}: {reason}") for spec in specs]
+    means = (totals / conditions.repeats).tolist()
+    return [outcome(spec, value) for spec, value in zip(specs, means, strict=True)]
