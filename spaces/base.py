@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +14,8 @@ from spaces.errors import InvalidArch
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from spaces.cell import CellGraph
 
 Arch: TypeAlias = tuple[int, ...]
 Population: TypeAlias = NDArray[np.int64]  # (N, D)
@@ -173,6 +175,16 @@ class Space(ABC):
             population: ``(N, D)``.
             num_classes: Width of the classifier.
             resolution: Height and width of the input image in pixels.
+        """
+
+    @abstractmethod
+    def layers(self, population: Population) -> Iterator[CellGraph]:
+        """Describe the networks of a population as graphs of operations, one per kind of layer.
+
+        Layers that are the same for every member may be left out.
+
+        Args:
+            population: ``(N, D)``.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ populations. A new cell space is a new pair of tables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -77,6 +77,65 @@ def conv_params(c_in: int, c_out: int, kernel: int) -> int:
 def conv_flops(c_in: int, c_out: int, kernel: int, size: int) -> int:
     """Count the multiply-accumulates of a convolution with ``size x size`` outputs."""
     return c_in * c_out * kernel * kernel * size * size
+
+
+@dataclass(frozen=True)
+class CellGraph:
+    """The same directed acyclic graph with N choices of operations on its edges.
+
+    Attributes:
+        edges: (source, target) of each of E edges; a source is smaller than its target, node 0 is
+            the input and the last node the output.
+        operations: What ``chosen`` points into.
+        chosen: ``(N, E)``.
+        widths: Channels of every node as a share of the nominal number, ``(N, nodes)``.
+    """
+
+    edges: tuple[tuple[int, int], ...]
+    operations: tuple[Operation, ...]
+    chosen: NDArray[np.int64]
+    widths: NDArray[np.float64]
+
+    def forwards(self) -> list[int]:
+        """Return the edges in an order in which a source is complete before it is read."""
+        return sorted(range(len(self.edges)), key=lambda e: self.edges[e][1])
+
+    def backwards(self) -> list[int]:
+        """Return the edges in an order in which a target is complete before it is read."""
+        return sorted(range(len(self.edges)), key=lambda e: -self.edges[e][0])
+
+    def is_kind(self, *kinds: Kind) -> NDArray[np.bool_]:
+        """Tell which edges hold an operation of these kinds, ``(N, E)``."""
+        table = np.asarray([op.kind in kinds for op in self.operations])
+        return table[self.chosen]
+
+    def kernels(self) -> NDArray[np.int64]:
+        """Return the window of the operation on every edge, ``(N, E)``, 0 where there is none."""
+        return np.asarray([op.kernel for op in self.operations])[self.chosen]
+
+    def reach(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell which nodes the input reaches, and which reach the output, ``(N, nodes)`` each.
+
+        A path is a chain of edges whose operation is not ``none``.
+        """
+        is_open = ~self.is_kind("none")
+        fed = np.zeros(self.widths.shape, dtype=bool)
+        used = np.zeros_like(fed)
+        fed[:, 0] = used[:, -1] = True
+        for e in self.forwards():
+            source, target = self.edges[e]
+            fed[:, target] |= is_open[:, e] & fed[:, source]
+        for e in self.backwards():
+            source, target = self.edges[e]
+            used[:, source] |= is_open[:, e] & used[:, target]
+        return fed, used
+
+    def live(self) -> NDArray[np.bool_]:
+        """Tell which edges lie on a path from input to output, ``(N, E)``."""
+        fed, used = self.reach()
+        sources, targets = (list(ends) for ends in zip(*self.edges, strict=True))
+        live: NDArray[np.bool_] = ~self.is_kind("none") & fed[:, sources] & used[:, targets]
+        return live
 
 
 class CellSpace(Space):
@@ -238,33 +297,26 @@ class CellSpace(Space):
             colour[:, e] = np.where(live & shared, value, 0)
         return colour
 
-    def reach(self, population: Population) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Tell which nodes the input reaches, and which reach the output, ``(N, nodes)`` each.
+    @cached_property
+    def _vocabulary(self) -> tuple[Operation, ...]:
+        """Every operation that some edge may hold, each once."""
+        return tuple(dict.fromkeys(op for edge in self.edges for op in edge.operations))
 
-        A path is a chain of edges whose operation is not ``none``.
-        """
-        open_ = self._open(population)
-        fed = np.zeros((len(population), self.n_nodes), dtype=bool)
-        used = np.zeros_like(fed)
-        fed[:, 0] = used[:, -1] = True
-        for e in sorted(range(len(self.edges)), key=lambda e: self.edges[e].target):
-            fed[:, self.edges[e].target] |= open_[:, e] & fed[:, self.edges[e].source]
-        for e in sorted(range(len(self.edges)), key=lambda e: -self.edges[e].source):
-            used[:, self.edges[e].source] |= open_[:, e] & used[:, self.edges[e].target]
-        return fed, used
+    def graph(self, population: Population) -> CellGraph:
+        """Return the cells of a population ``(N, E)`` as one graph with N choices."""
+        chosen = np.empty_like(population)
+        for e, edge in enumerate(self.edges):
+            numbers = [self._vocabulary.index(op) for op in edge.operations]
+            chosen[:, e] = np.asarray(numbers)[population[:, e]]
+        return CellGraph(
+            edges=tuple((edge.source, edge.target) for edge in self.edges),
+            operations=self._vocabulary,
+            chosen=chosen,
+            widths=np.ones((len(population), self.n_nodes)),
+        )
 
-    def _open(self, population: Population) -> NDArray[np.bool_]:
-        """Tell which edges hold anything but ``none``, ``(N, E)``."""
-        opens = [np.asarray([op.kind != "none" for op in edge.operations]) for edge in self.edges]
-        return np.stack([table[population[:, e]] for e, table in enumerate(opens)], axis=1)
-
-    def live_edges(self, population: Population) -> NDArray[np.bool_]:
-        """Tell which edges lie on a path from input to output, ``(N, E)``."""
-        fed, used = self.reach(population)
-        sources = [edge.source for edge in self.edges]
-        targets = [edge.target for edge in self.edges]
-        live: NDArray[np.bool_] = self._open(population) & fed[:, sources] & used[:, targets]
-        return live
+    def layers(self, population: Population) -> Iterator[CellGraph]:
+        yield self.graph(population)
 
     def costs(
         self, population: Population, *, num_classes: int = 10, resolution: int = 32

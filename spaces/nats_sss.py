@@ -7,13 +7,15 @@ reduction, cell. A cell may change the width, then the edges that leave its inpu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaces.base import Arch, Costs, Population, Space
-from spaces.cell import conv_flops, conv_params, reduction_costs
+from spaces.cell import CellGraph, Operation, conv_flops, conv_params, reduction_costs
 from spaces.errors import InvalidArch
 from spaces.nats_tss import NATS_TSS
 
@@ -87,6 +89,22 @@ class NatsSss(Space):
             params, flops, before = params + more[:, 0], flops + more[:, 1], after
         return Costs(params=params, flops=flops)
 
+    def layers(self, population: Population) -> Iterator[CellGraph]:
+        shares = self.channels(population) / WIDTHS[-1]
+        image = np.ones(len(population))
+        before = shares[:, 0]
+        yield _fixed_graph(((0, 1),), (Operation("stem", "conv", 3),), image, before, (0,))
+        for layer, reduction in enumerate(REDUCTIONS):
+            after = shares[:, layer]
+            if reduction:
+                yield _fixed_graph(_REDUCTION_EDGES, _REDUCTION_OPERATIONS, before, after, (0, 1))
+            else:
+                edges = tuple((edge.source, edge.target) for edge in NATS_TSS.edges)
+                yield _fixed_graph(edges, NATS_TSS.operations(CELL), before, after, (0,))
+            before = after
+        classes = np.ones(len(population))
+        yield _fixed_graph(((0, 1),), (Operation("head", "conv", 1),), before, classes, (0,))
+
     def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
         from spaces.cell_net import SizeNetwork  # late: only a caller who builds needs torch
 
@@ -109,6 +127,31 @@ def _layer_costs(c_in: int, c_out: int, size: int, reduction: bool) -> tuple[int
             params += conv_params(source, c_out, 1)
             flops += conv_flops(source, c_out, 1, size)
     return params, flops
+
+
+#: Node 1 is the pooled input, node 2 the result of the first convolution, node 3 the output.
+_REDUCTION_EDGES = ((0, 1), (0, 2), (1, 3), (2, 3))
+_REDUCTION_OPERATIONS = (
+    Operation("avg_pool_2x2", "avg_pool", 2),
+    Operation("nor_conv_3x3", "conv", 3),
+    Operation("conv_1x1", "conv", 1),
+    Operation("nor_conv_3x3", "conv", 3),
+)
+
+
+def _fixed_graph(
+    edges: tuple[tuple[int, int], ...],
+    operations: tuple[Operation, ...],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    wide_as_input: tuple[int, ...],
+) -> CellGraph:
+    """Return N copies of one graph whose nodes are as wide as what comes or as what goes."""
+    n_nodes = 1 + max(target for _, target in edges)
+    widths = np.repeat(after[:, None], n_nodes, axis=1)
+    widths[:, list(wide_as_input)] = before[:, None]
+    chosen = np.tile(np.arange(len(edges)), (len(before), 1))
+    return CellGraph(edges, operations, chosen, widths)
 
 
 NATS_SSS = NatsSss()

@@ -11,8 +11,9 @@ from nas.proxies.base import (
 )
 from nas.proxies.counts import FLOPS, PARAMS
 from nas.proxies.meco import MECO, MECO_OPT
+from nas.proxies.sed import SED
 
-PROXIES: dict[str, Proxy] = table_of((MECO, MECO_OPT, PARAMS, FLOPS))
+PROXIES: dict[str, Proxy] = table_of((MECO, MECO_OPT, SED, PARAMS, FLOPS))
 
 __all__ = [
     "PROXIES",

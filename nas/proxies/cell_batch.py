@@ -61,7 +61,7 @@ class _Plan:
 
 def _plan(space: CellSpace, population: Population, device: str) -> _Plan:
     """Sort the architectures of a batch by operation, edge by edge; dead edges are left out."""
-    live = space.live_edges(population)
+    live = space.graph(population).live()
     routes = []
     readers: dict[int, NDArray[np.int64]] = {}
     for e, edge in enumerate(space.edges):

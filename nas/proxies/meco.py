@@ -67,8 +67,12 @@ class MecoOptOptions:
         channels: Size n of the correlation matrices.
     """
 
-    hooks: Hooks = "relu"
+    hooks: Hooks = "conv"
     channels: int = 8
+
+    def __post_init__(self) -> None:
+        if self.channels < 2:
+            raise ValueError(f"channels must be at least 2, got {self.channels}")
 
 
 class _Meco:
