@@ -13,7 +13,7 @@ from nas.proxies.cell_batch import feed_cells
 from nas.proxies.events import Listener
 from nas.proxies.hooks import feed_module
 from nas.proxies.weights import draw_images, seed_weights
-from nas.seeds import child_seed
+from nas.seeds import child_seed, seeded_torch
 from spaces import Arch, CellSpace, Population, Space
 
 #: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
@@ -47,12 +47,19 @@ def listen(
         for start in range(0, len(population), size):
             part = population[start : start + size]
             results = _batch(space, chosen, part, conditions) if batched else None
-            if results is None:  # one by one, also where a batch broke: to find who breaks it
-                singles = [_one(space, chosen, _arch(row), conditions) for row in part]
-                results = [list(column) for column in zip(*singles, strict=True)]
+            if results is None:  # also where a batch broke: to find who breaks it
+                results = listen_one_by_one(space, chosen, part, conditions)
             for i, result in zip(group, results, strict=True):
                 rows[i].extend(result)
     return rows
+
+
+def listen_one_by_one(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]]:
+    """As :func:`listen`, a network at a time, with hooks on its modules."""
+    singles = [_one(space, specs, _arch(row), conditions) for row in population]
+    return [list(column) for column in zip(*singles, strict=True)]
 
 
 def _arch(row: Population) -> Arch:
@@ -105,7 +112,8 @@ def _one(
     """Build one network and score it by every proxy."""
     totals = torch.zeros(len(specs), dtype=torch.float64)
     try:
-        net = space.build(arch, num_classes=conditions.num_classes)
+        with seeded_torch(conditions.seed, "build"):
+            net = space.build(arch, num_classes=conditions.num_classes)
         net = net.to(conditions.device, getattr(torch, conditions.dtype)).train()
         for repeat in range(conditions.repeats):
             now = one_repeat(conditions, repeat)

@@ -65,7 +65,10 @@ def _sed(
 ) -> NDArray[np.float64]:
     total = np.zeros(len(population))
     for graph in space.layers(population):
-        total += _operations(graph, options) + options.flow * (_GAUSS + 0.5 * _log_flow(graph))
+        variance = _variance(graph)
+        arrives = variance > 0
+        entropy = _GAUSS + 0.5 * np.log(np.where(arrives, variance, 1.0))
+        total += np.where(arrives, _operations(graph, options) + options.flow * entropy, -np.inf)
     return total
 
 
@@ -88,8 +91,8 @@ def _widths(graph: CellGraph) -> NDArray[np.float64]:
     return np.sqrt(graph.widths[:, sources] * graph.widths[:, targets])
 
 
-def _log_flow(graph: CellGraph) -> NDArray[np.float64]:
-    """Return ln V of the output, ``(N,)``; -inf where nothing arrives."""
+def _variance(graph: CellGraph) -> NDArray[np.float64]:
+    """Return V of the output, ``(N,)``; 0 where nothing arrives."""
     square = graph.kernels() ** 2
     widths = _widths(graph)
     variance = np.zeros(graph.widths.shape)
@@ -102,8 +105,7 @@ def _log_flow(graph: CellGraph) -> NDArray[np.float64]:
         gain = np.where(conv[:, e], 1.0 + square[:, e] * widths[:, e], skip[:, e] * 1.0)
         gain = np.where(pool[:, e], 1.0 / np.maximum(square[:, e], 1), gain)
         variance[:, target] += gain * variance[:, source]
-    with np.errstate(divide="ignore"):
-        return np.log(variance[:, -1])
+    return variance[:, -1]
 
 
 SED = Proxy(

@@ -1,0 +1,96 @@
+"""The two feeders agree: hooks on one network, and the network that runs a whole batch."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.proxies import Conditions, ProxySpec
+from nas.proxies.events import Event
+from nas.proxies.forward import listen, listen_one_by_one
+from nas.proxies.hooks import feed_module
+from spaces import SPACES, CellSpace, Space
+
+BATCHED = ["meco", "meco:hooks=conv", "meco_opt", "meco_opt:hooks=relu"]
+CELL_SPACES = [
+    space for space in SPACES.values() if isinstance(space, CellSpace) and space.skeleton.cells
+]
+
+
+def degenerate(space: CellSpace) -> list[tuple[int, ...]]:
+    """All of one operation each: all none, all skip, all pooling, all convolution."""
+    sizes = space.dimensions
+    return [tuple(min(k, size - 1) for size in sizes) for k in range(max(sizes))]
+
+
+@pytest.mark.parametrize("name", BATCHED)
+@pytest.mark.parametrize("space", CELL_SPACES, ids=lambda space: space.name)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
+def test_both_feeders_give_the_same_scores(
+    space: CellSpace, name: str, dtype: str, tolerance: float
+) -> None:
+    rng = np.random.default_rng(1)
+    drawn = [space.sample(rng) for _ in range(8)] + degenerate(space)
+    population = np.unique(space.canonicalise(np.asarray(drawn)), axis=0)
+    conditions = Conditions(resolution=16, dtype=dtype)  # type: ignore[arg-type]
+    spec = [ProxySpec.parse(name)]
+    batched = listen(space, spec, population, conditions)[0]
+    single = listen_one_by_one(space, spec, population, conditions)[0]
+    assert batched == pytest.approx(single, rel=tolerance, abs=1e-9)
+    if dtype == "float64":
+        ranks = [np.argsort(np.round(row, 9), kind="stable").tolist() for row in (batched, single)]
+        assert ranks[0] == ranks[1]
+
+
+class _Recorder:
+    roles = frozenset({"relu", "conv", "norm", "other"})
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int, int]] = []
+
+    def wants(self, channels: int, positions: int) -> bool:
+        return True
+
+    def hear(self, event: Event) -> None:
+        (role,) = event.counts
+        self.events.append((role, event.map_id, event.affine_id))
+
+    def scores(self) -> torch.Tensor:
+        return torch.zeros(1)
+
+
+def test_repeated_maps_are_recognised() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+    recorder = _Recorder()
+    feed_module(net, torch.randn(1, 3, 4, 4), [recorder])
+    (conv, norm, relu, root) = recorder.events
+    assert [e[0] for e in recorder.events] == ["conv", "norm", "relu", "other"]
+    assert conv[1] != norm[1]
+    assert conv[2] == norm[2]  # an affine copy
+    assert relu[1] not in (conv[1], norm[1])  # in place, yet another map
+    assert relu[1] == root[1]  # the container hands on what its last member made
+
+
+def test_hooks_are_gone_even_when_the_network_fails() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no")
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Fails())
+    with pytest.raises(RuntimeError, match="no"):
+        feed_module(net, torch.randn(1, 3, 4, 4), [_Recorder()])
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_images_from_a_file(tmp_path: object) -> None:
+    from pathlib import Path
+
+    folder = Path(str(tmp_path))
+    rng = np.random.default_rng(0)
+    np.save(folder / "a.npy", rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8))
+    space: Space = SPACES["nats_tss"]
+    population = np.asarray([[3, 3, 3, 3, 3, 3]])
+    spec = [ProxySpec.parse("meco")]
+    noise = listen(space, spec, population, Conditions(resolution=16))
+    image = listen(space, spec, population, Conditions(resolution=16, images=str(folder / "a.npy")))
+    assert noise != image
