@@ -90,8 +90,8 @@ def _plan(space: CellSpace, population: Population, device: str) -> _Plan:
 
 def normalise(maps: Tensor) -> Tensor:
     """Return batch-norm in train mode for one image per network: ``(K, C, H, W)``, per map."""
-    variance, mean = torch.var_mean(maps, dim=(2, 3), correction=0, keepdim=True)
-    return (maps - mean) * (variance + EPSILON).rsqrt()
+    # One group per channel. torch.var_mean over two dimensions takes 30 times as long on a CPU.
+    return F.group_norm(maps, maps.shape[1], eps=EPSILON)
 
 
 @dataclass
@@ -205,9 +205,9 @@ def _cell(feed: _Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> T
             if group.operation.kind == "conv":
                 out = _convolve(feed, f"{name}.{route.name}", group, rectified[route.source], width)
             elif group.operation.kind == "skip":
-                out = source[group.archs]
+                out = source.index_select(0, group.archs)
             else:
-                out = _pool(group.operation, source[group.archs])
+                out = _pool(group.operation, source.index_select(0, group.archs))
             target.index_add_(0, group.archs, out)
     out_node = nodes[-1]
     result = x.new_zeros(x.shape) if out_node is None else out_node
@@ -219,7 +219,7 @@ def _rectify(feed: _Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
     """Return the ReLU of a node for all, ``(N, C, H, W)``, and tell it for those that read it."""
     rectified = F.relu(source)
     archs = plan.relu_archs[node]
-    heard = rectified if len(archs) == feed.n else rectified[archs]
+    heard = rectified if len(archs) == feed.n else rectified.index_select(0, archs)
     feed.tell("relu", heard, archs, plan.relu_counts[node])
     return rectified
 
@@ -227,16 +227,21 @@ def _rectify(feed: _Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
 def _convolve(feed: _Feed, name: str, group: _Group, rectified: Tensor, width: int) -> Tensor:
     kernel = group.operation.kernel
     weight = feed.weight(f"{name}.op.1", width, width, kernel)
-    maps = F.conv2d(rectified[group.archs], weight, padding=kernel // 2)
+    maps = F.conv2d(rectified.index_select(0, group.archs), weight, padding=kernel // 2)
     feed.tell("conv", maps, group.archs)
     return normalise(maps)
 
 
 def _pool(operation: Operation, maps: Tensor) -> Tensor:
-    half = operation.kernel // 2
-    if operation.kind == "avg_pool":
-        return F.avg_pool2d(maps, operation.kernel, 1, half, count_include_pad=False)
-    return F.max_pool2d(maps, operation.kernel, 1, half)
+    kernel, half = operation.kernel, operation.kernel // 2
+    if operation.kind == "max_pool":
+        return F.max_pool2d(maps, kernel, 1, half)
+    # The average without its padding, as a depthwise sum over the number of summands: F.avg_pool2d
+    # takes 20 times as long on a CPU.
+    ones = maps.new_ones((1, 1, kernel, kernel))
+    summed = F.conv2d(maps, ones.expand(maps.shape[1], -1, -1, -1), padding=half, groups=maps.shape[1])
+    summands = F.conv2d(maps.new_ones((1, 1, *maps.shape[2:])), ones, padding=half)
+    return summed / summands
 
 
 def _reduction(
