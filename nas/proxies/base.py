@@ -90,6 +90,7 @@ class Proxy:
         batched: Whether, under these options, the batched feeder may serve the listener.
         of_function: Whether, under these options, the score depends only on the function that an
             architecture computes, so that its canonical form may be scored in its place.
+        undefined: Why there may be no finite number, for the message of a failure.
         directions: Spaces where the score is known to fall as accuracy rises (-1); absent is +1.
         advice: What to tell a user who maximises it in such a space.
         revision: Raised when the number changes, so that cached scores go stale.
@@ -104,6 +105,7 @@ class Proxy:
     listener: Callable[[int, Conditions, Any], Listener] | None = None
     batched: Callable[[Any], bool] = lambda options: True
     of_function: Callable[[Any], bool] = lambda options: True
+    undefined: str = "not a finite number"
     directions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     advice: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     revision: int = 1
@@ -270,7 +272,7 @@ def outcome(spec: ProxySpec, value: float) -> Outcome:
     """Return a finite number as it is, anything else as the reason of a failure."""
     if math.isfinite(value):
         return float(value)
-    return ProxyError(f"{spec}: the score is {value}, not a finite number")
+    return ProxyError(f"{spec}: {spec.proxy.undefined} (the score would be {value})")
 
 
 def table_of(proxies: Iterable[Proxy]) -> dict[str, Proxy]:

@@ -115,5 +115,6 @@ SED = Proxy(
     paper="https://arxiv.org/abs/2411.06236",
     options=SedOptions,
     population=_sed,
+    undefined="no path from input to output",
     of_function=lambda options: False,  # counts what is written, and costs less than canonicalising
 )
