@@ -1,0 +1,263 @@
+"""``rank_proxies``: same rows for all, failures counted, honest times, strict JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.benchmark.table import Truth, parse_truth
+from nas.proxies.base import ProxyError
+from nas.rank import ALWAYS, RankReport, plot, rank_proxies
+from nas.statistics import STATISTICS, evaluate
+from spaces import SPACES, Arch, NasError
+
+SSS = SPACES["nats_sss"]
+N = 300
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    """An invented accuracy of every 101st network: it grows with the widths, unevenly."""
+    archs = tuple(SSS.at(index) for index in range(0, 101 * N, 101))
+    values = np.asarray([50 + sum(arch) + math.sin(7 * i) for i, arch in enumerate(archs)])
+    return Truth("nats_sss", archs, values, "c10_test_90", "invented.csv", "0" * 64)
+
+
+class FakeScore:
+    """Scores by invented proxies, and writes down what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[Arch, ...]]] = []
+        self.now = 0.0
+
+    def __call__(
+        self, specs: Sequence[str], archs: Sequence[Arch]
+    ) -> list[list[float | Exception]]:
+        (spec,) = specs
+        self.asked.append((spec, tuple(archs)))
+        self.now += {"slow": 3.0, "first": 1000.0}.get(spec, 0.5) * len(archs)
+        if spec == "first" and len(self.asked) > 1:  # slow in its first call only
+            self.now -= 999.0 * len(archs)
+        return [[self.one(spec, arch) for arch in archs]]
+
+    def clock(self) -> float:
+        return self.now
+
+    @staticmethod
+    def one(spec: str, arch: Arch) -> float | Exception:
+        if spec == "fragile" and arch[0] == 0:
+            return ProxyError("smallest eigenvalue is 0")
+        if spec == "fragile" and arch[0] == 1:
+            return math.nan
+        if spec == "flat":
+            return 1.0
+        return float(-sum(arch) if spec == "backwards" else sum(arch) + 10 * arch[4])
+
+
+def rank(truth: Truth, *specs: str, **options: Any) -> tuple[RankReport, FakeScore]:
+    score = FakeScore()
+    options = {"n_boot": 20, **options}
+    return rank_proxies(SSS, specs, truth, score=score, clock=score.clock, **options), score
+
+
+def test_params_and_flops_stand_beside_and_repeats_do_not(truth: Truth) -> None:
+    report, _ = rank(truth, "slow", "flops", "slow")
+    assert [row.proxy for row in report.rows] == ["slow", "flops", "params"]
+
+
+def test_the_statistics_are_those_of_the_statistics_module(truth: Truth) -> None:
+    report, score = rank(truth, "slow", seed=5, n_boot=30)
+    scores = [float(score.one("slow", arch)) for arch in truth.archs]  # type: ignore[arg-type]
+    assert report.row("slow").estimates == evaluate(scores, truth.values, n_boot=30, seed=5)
+    assert report.row("slow").n == N
+
+
+def test_every_proxy_sees_the_same_drawn_rows(truth: Truth) -> None:
+    report, score = rank(truth, "slow", "backwards", sample=50, batch_size=20)
+    seen: dict[str, list[Arch]] = {}
+    for spec, archs in score.asked:
+        seen.setdefault(spec, []).extend(archs)
+    rows = {spec: tuple(archs[4:]) for spec, archs in seen.items()}  # four to warm up
+    assert set(rows) == {"slow", "backwards", *ALWAYS}
+    assert set(rows.values()) == {report.archs}
+    assert len(set(report.archs)) == 50
+    assert set(report.archs) < set(truth.archs)
+    np.testing.assert_array_equal(report.values, [truth.value(arch) for arch in report.archs])
+    again, _ = rank(truth, sample=50)
+    other, _ = rank(truth, sample=50, seed=1)
+    assert again.archs == report.archs != other.archs
+
+
+def test_halves_go_by_the_official_index(truth: Truth) -> None:
+    even, _ = rank(truth, half="even")
+    odd, _ = rank(truth, half="odd")
+    assert {SSS.index(arch) % 2 for arch in even.archs} == {0}
+    assert {SSS.index(arch) % 2 for arch in odd.archs} == {1}
+    assert set(even.archs) | set(odd.archs) == set(truth.archs)
+    drawn, _ = rank(truth, half="odd", sample=40)
+    assert set(drawn.archs) < set(odd.archs)
+    assert len(drawn.archs) == 40
+
+
+def test_halves_go_by_row_where_there_is_no_official_order() -> None:
+    space = SPACES["nasbench101"]
+    rng = np.random.default_rng(0)
+    archs = tuple(space.sample(rng) for _ in range(9))
+    truth = Truth("nasbench101", archs, np.arange(9.0), "acc", "invented.csv", "0" * 64)
+    report = rank_proxies(space, [], truth, half="odd", score=FakeScore(), n_boot=0)
+    assert report.archs == archs[1::2]
+
+
+def test_failures_are_counted_ranked_last_and_explained(truth: Truth) -> None:
+    report, _ = rank(truth, "fragile")
+    row = report.row("fragile")
+    first = sum(arch[0] == 0 for arch in truth.archs)
+    second = sum(arch[0] == 1 for arch in truth.archs)
+    assert row.n == N
+    assert row.failures == first + second > 0
+    assert row.reasons == {"smallest eigenvalue is 0": first, "not a finite number": second}
+    lowest = [-1.0 if arch[0] < 2 else float(sum(arch) + 10 * arch[4]) for arch in truth.archs]
+    assert row.estimates == evaluate(lowest, truth.values, n_boot=20)
+
+
+def test_seconds_are_per_proxy_and_without_the_warm_up(truth: Truth) -> None:
+    report, _ = rank(truth, "first", "slow", batch_size=64)
+    assert report.row("first").seconds_per_arch == pytest.approx(1.0)
+    assert report.row("slow").seconds_per_arch == pytest.approx(3.0)
+    assert report.row("params").seconds_per_arch == pytest.approx(0.5)
+
+
+def test_progress_is_reported(truth: Truth) -> None:
+    seen: list[tuple[str, int, int]] = []
+    rank(truth, sample=50, batch_size=30, progress=lambda *now: seen.append(now))
+    assert seen == [
+        ("params", 30, 50), ("params", 50, 50), ("flops", 30, 50), ("flops", 50, 50)
+    ]  # fmt: skip
+
+
+def no_constant(name: str) -> float:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_json_has_the_prescribed_form(truth: Truth) -> None:
+    report, _ = rank(truth, "slow", "flat", sample=100, seed=3)
+    loaded = json.loads(report.to_json(), parse_constant=no_constant)
+    assert set(loaded) == {"rows", "environment"}
+    for row in loaded["rows"]:
+        assert {"proxy", "n", "failures", "seconds_per_arch"} < set(row)
+        for name in ("spearman", "kendall", "ndcg", "regret_1", "regret_10"):
+            low, high = row[f"{name}_interval"]
+            assert row[name] is None or low <= high
+    slow, flat = loaded["rows"][:2]
+    assert slow["spearman_interval"][0] < slow["spearman"] < slow["spearman_interval"][1]
+    assert (flat["kendall"], flat["kendall_interval"]) == (None, [None, None])
+    told = loaded["environment"]
+    assert (told["seed"], told["sample"], told["half"], told["n_boot"]) == (3, 100, None, 20)
+    assert (told["space"], told["truth"], told["truth_column"]) == (
+        "nats_sss", "invented.csv", "c10_test_90"
+    )  # fmt: skip
+    assert told["truth_sha256"] == "0" * 64
+    for name in ("python", "torch", "numpy", "device", "cpu", "cpus", "command", "nas-search"):
+        assert name in told
+
+
+def test_csv_has_one_line_per_proxy(truth: Truth) -> None:
+    report, _ = rank(truth, "slow", "flat")
+    rows = list(csv.DictReader(io.StringIO(report.to_csv())))
+    assert [row["proxy"] for row in rows] == ["slow", "flat", "params", "flops"]
+    for name in STATISTICS:
+        estimate = report.row("slow").estimates[name]
+        assert float(rows[0][name]) == estimate.value
+        assert float(rows[0][f"{name}_low"]) == estimate.low
+    assert rows[1]["spearman"] == rows[1]["spearman_high"] == ""
+
+
+def test_two_proxies_are_compared_on_the_same_resamples(truth: Truth) -> None:
+    report, _ = rank(truth, "slow", "backwards")
+    found = report.difference("slow", "backwards", n_boot=50)
+    slow, backwards = (
+        report.row(name).estimates["spearman"].value for name in ("slow", "backwards")
+    )
+    assert found.value == pytest.approx(slow - backwards)
+    assert 0 < found.low < found.value < found.high
+    with pytest.raises(NasError, match=r"no proxy 'meco' was ranked; ranked: slow, backwards"):
+        report.difference("meco", "slow")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"sample": N + 1},
+            r"sample must be from 2 to .* got 301; invented.csv: .* 300 known rows",
+        ),
+        ({"sample": 1}, r"got 1;"),
+        ({"half": "evne"}, r"half must be 'even' or 'odd', got 'evne'"),
+        ({"half": "odd", "sample": 200}, r"got 200; .* 150 of odd index"),
+        ({"batch_size": 0}, r"batch_size must be at least 1"),
+    ],
+)
+def test_what_cannot_be_done_is_said(truth: Truth, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(NasError, match=message):
+        rank(truth, **options)
+
+
+def test_a_truth_of_another_space_is_refused(truth: Truth) -> None:
+    with pytest.raises(NasError, match="was read for the space nats_sss, not nats_tss"):
+        rank_proxies(SPACES["nats_tss"], [], truth, score=FakeScore())
+
+
+def test_a_score_function_of_the_wrong_length_stops_the_run(truth: Truth) -> None:
+    with pytest.raises(TypeError, match="params: 1 scores for 300 architectures"):
+        rank_proxies(SSS, [], truth, score=lambda specs, archs: [[1.0]])
+
+
+@pytest.mark.parametrize("statistic", list(STATISTICS))
+def test_a_figure_is_drawn(truth: Truth, tmp_path: Path, statistic: str) -> None:
+    report, _ = rank(truth, "slow", "flat", "backwards:with=long,options=beside")
+    plot(report, tmp_path / "rank.png", statistic=statistic)
+    assert (tmp_path / "rank.png").read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in tmp_path.iterdir()] == ["rank.png"]
+
+
+def test_a_figure_needs_a_statistic_and_a_folder(truth: Truth, tmp_path: Path) -> None:
+    report, _ = rank(truth)
+    plot(report, tmp_path / "only_the_references.png")
+    with pytest.raises(NasError, match=r"no statistic named 'r2'. Known: spearman"):
+        plot(report, tmp_path / "rank.png", statistic="r2")
+    with pytest.raises(NasError, match="cannot be written"):
+        plot(report, tmp_path / "nowhere" / "rank.png")
+
+
+def test_the_engine_scores_by_default(truth: Truth) -> None:
+    report = rank_proxies(SSS, ["params"], truth, sample=50, n_boot=20)
+    costs = SSS.costs(np.asarray(report.archs))
+    np.testing.assert_array_equal(report.row("params").scores, costs.params)
+    np.testing.assert_array_equal(report.row("flops").scores, costs.flops)
+    assert report.environment["conditions"]["resolution"] == 32
+    with pytest.raises(NasError, match="no proxy named 'mecko'"):
+        rank_proxies(SSS, ["mecko"], truth)
+
+
+@pytest.mark.parametrize(
+    ("file", "space", "column", "published"),
+    [  # Spearman of the parameter count, as reported for the whole space
+        ("transnas_micro.csv.gz", "transnas_micro", "class_object", 0.531),
+        ("transnas_micro.csv.gz", "transnas_micro", "class_scene", 0.695),
+        ("nats_tss.csv.gz", "nats_tss", "c10_test_200", 0.753),
+    ],
+)
+def test_params_on_real_tables(
+    shared_data: Path, file: str, space: str, column: str, published: float
+) -> None:
+    truth = parse_truth(f"{shared_data / file}:{column}", SPACES[space])
+    report = rank_proxies(SPACES[space], [], truth, n_boot=0)
+    assert report.row("params").estimates["spearman"].value == pytest.approx(published, abs=0.001)
