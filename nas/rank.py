@@ -195,7 +195,7 @@ def rank_proxies(
     Raises:
         NasError: The truth is of another space, or has too few rows for what was asked.
     """
-    rows = _choose(space, truth, sample, half, seed)
+    rows = _side_by_side(space, truth, _choose(space, truth, sample, half, seed))
     archs = tuple(truth.archs[row] for row in rows)
     values = truth.values[rows]
     if score is None:
@@ -339,6 +339,12 @@ def _default_score(
     asked = [ProxySpec.parse(spec) if isinstance(spec, str) else spec for spec in (*specs, *always)]
     under = Conditions() if conditions is None else conditions
     return _distinct(asked), lambda some, archs: score_batch(space, some, archs, under), under
+
+
+def _side_by_side(space: Space, truth: Truth, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows ordered by canonical form, so that a batch scores equal functions once."""
+    forms = space.canonicalise(np.asarray([truth.archs[row] for row in rows], dtype=np.int64))
+    return rows[np.lexsort(forms.T[::-1])]
 
 
 def _distinct(specs: Sequence[Any]) -> dict[str, Any]:

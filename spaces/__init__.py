@@ -3,11 +3,14 @@
 from spaces.base import Arch, Costs, Population, Space
 from spaces.cell import CellSpace
 from spaces.errors import InvalidArch, NasError, UnknownName, look_up
+from spaces.nasbench101 import NASBENCH101
 from spaces.nats_sss import NATS_SSS
 from spaces.nats_tss import NATS_TSS
 from spaces.transnas_micro import TRANSNAS_MICRO
 
-SPACES: dict[str, Space] = {space.name: space for space in (NATS_TSS, NATS_SSS, TRANSNAS_MICRO)}
+SPACES: dict[str, Space] = {
+    space.name: space for space in (NATS_TSS, NATS_SSS, TRANSNAS_MICRO, NASBENCH101)
+}
 
 __all__ = [
     "SPACES",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -44,12 +45,14 @@ class Space(ABC):
     Attributes:
         name: The key in :data:`spaces.SPACES`.
         summary: One line for a person.
-        revision: Raised when the meaning of an architecture changes, so that cached scores go stale.
+        revision: Raised when the meaning of an architecture changes: cached scores go stale.
+        row_columns: Columns of a table that name a member, as :meth:`from_row` reads them.
     """
 
     name: str
     summary: str
     revision: int = 1
+    row_columns: tuple[str, ...] = ("arch",)
 
     @property
     @abstractmethod
@@ -66,9 +69,14 @@ class Space(ABC):
         """Return ``arch`` as a tuple of Python integers.
 
         Raises:
-            InvalidArch: Wrong length, or a value out of range.
+            InvalidArch: No integers, wrong length, or a value out of range.
         """
-        values = tuple(int(value) for value in arch)
+        try:
+            values = tuple(operator.index(value) for value in arch)
+        except TypeError:  # a text, a fraction, no sequence at all: int() would take some of them
+            raise InvalidArch(
+                f"{self.name}: expected {len(self.dimensions)} integers, got {arch!r}"
+            ) from None
         if len(values) != len(self.dimensions):
             raise InvalidArch(
                 f"{self.name}: an architecture has {len(self.dimensions)} choices, "
@@ -77,17 +85,26 @@ class Space(ABC):
         for position, (value, size) in enumerate(zip(values, self.dimensions, strict=True)):
             if not 0 <= value < size:
                 raise InvalidArch(
-                    f"{self.name}: choice {position} must be in 0..{size - 1}, got {value}: {values}"
+                    f"{self.name}: choice {position} must be in 0..{size - 1}, "
+                    f"got {value}: {values}"
                 )
         return values
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """Draw one architecture uniformly."""
-        return tuple(int(rng.integers(size)) for size in self.dimensions)
+        return tuple(rng.integers(self.dimensions).tolist())
+
+    def sample_many(self, n: int, rng: np.random.Generator) -> Population:
+        """Draw ``n`` architectures uniformly, with replacement, ``(n, D)``.
+
+        A space in which every combination of choices is a member may draw them all at once.
+        """
+        return np.asarray([self.sample(rng) for _ in range(n)], dtype=np.int64)
 
     def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
         """Return ``arch`` with one choice changed to another value, both drawn uniformly."""
-        position = int(rng.integers(len(arch)))
+        free = [i for i, size in enumerate(self.dimensions) if size > 1]
+        position = free[int(rng.integers(len(free)))]
         size = self.dimensions[position]
         shift = int(rng.integers(1, size))  # a shift cannot return the parent
         changed = (arch[position] + shift) % size
@@ -130,6 +147,14 @@ class Space(ABC):
             InvalidArch: The text is not exactly what :meth:`to_str` would print.
         """
 
+    def from_row(self, row: Mapping[str, str]) -> Arch:
+        """Parse one row of a table, by column name; only :attr:`row_columns` are read.
+
+        Raises:
+            InvalidArch: The columns hold no member of the space.
+        """
+        return self.from_str(row["arch"])
+
     @abstractmethod
     def all(self) -> Population:
         """Return every architecture in the benchmark's official order, ``(len, D)``, read-only."""
@@ -146,7 +171,7 @@ class Space(ABC):
         """
         if not 0 <= index < len(self):
             raise InvalidArch(f"{self.name}: index must be in 0..{len(self) - 1}, got {index}")
-        return tuple(int(value) for value in self.all()[index])
+        return tuple(self.all()[index].tolist())
 
     @abstractmethod
     def canonicalise(self, population: Population) -> Population:
@@ -163,7 +188,7 @@ class Space(ABC):
     def canonical(self, arch: Arch) -> Arch:
         """Return the representative of the architectures that compute the same function."""
         row = self.canonicalise(np.asarray([arch], dtype=np.int64))[0]
-        return tuple(int(value) for value in row)
+        return tuple(row.tolist())
 
     @abstractmethod
     def costs(

@@ -191,6 +191,9 @@ class CellSpace(Space):
         members.setflags(write=False)
         return members
 
+    def sample_many(self, n: int, rng: np.random.Generator) -> Population:
+        return rng.integers(self.dimensions, size=(n, len(self.dimensions)))
+
     def all(self) -> Population:
         return self._all
 
@@ -241,7 +244,8 @@ class CellSpace(Space):
             colour = self._colours(population, forward, backward)
             forward, backward = self._passes(population, colour)
         atoms = _mix(self._colours(population, forward, backward)).sum(axis=1, dtype=np.uint64)
-        return _mix(forward[:, -1]) + atoms
+        key: NDArray[np.uint64] = _mix(forward[:, -1]) + atoms
+        return key
 
     def _kinds(self, population: Population, edge: int) -> tuple[_Row, _Row, _Row]:
         """Return per architecture: multiplier if linear, is-weighted, and salt of its operation."""

@@ -76,9 +76,7 @@ class Reduction(nn.Module):
         super().__init__()
         self.conv_a = ReluConvBn(c_in, c_out, 3, stride=2)
         self.conv_b = ReluConvBn(c_out, c_out, 3)
-        self.downsample = nn.Sequential(
-            nn.AvgPool2d(2, 2), nn.Conv2d(c_in, c_out, 1, bias=False)
-        )
+        self.downsample = nn.Sequential(nn.AvgPool2d(2, 2), nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.downsample(x) + self.conv_b(self.conv_a(x))
@@ -168,7 +166,9 @@ class SizeNetwork(_Network):
         body = nn.Sequential()
         before = widths[0]
         for layer, (width, reduction) in enumerate(zip(widths, reductions, strict=True)):
-            block = Reduction(before, width) if reduction else Cell(edges, operations, before, width)
+            block = (
+                Reduction(before, width) if reduction else Cell(edges, operations, before, width)
+            )
             body.add_module(f"layer{layer}", block)
             before = width
         super().__init__(body, widths[0], widths[-1], num_classes)

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class NasError(Exception):
-    """Something a user can cause and mend; the message says where, what came and what is allowed."""
+    """Something a user can cause and mend; the text says where, what came and what is allowed."""
 
 
 class InvalidArch(NasError, ValueError):
@@ -23,7 +23,7 @@ class UnknownName(NasError, KeyError):
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the known name closest to ``name``, or an empty string."""
+    """Return ``" Did you mean 'x'?"`` for the known name closest to ``name``, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 

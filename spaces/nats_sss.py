@@ -57,6 +57,9 @@ class NatsSss(Space):
         members.setflags(write=False)
         return members
 
+    def sample_many(self, n: int, rng: np.random.Generator) -> Population:
+        return rng.integers(self.dimensions, size=(n, len(self.dimensions)))
+
     def all(self) -> Population:
         return self._all
 

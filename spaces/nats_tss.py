@@ -25,7 +25,7 @@ OPERATIONS = (
 
 
 class NatsTss(CellSpace):
-    """The topology space; an architecture is the operation on edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
+    """An architecture is the operation on each of the edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
 
     name = "nats_tss"
     summary = "NATS-Bench topology (NAS-Bench-201): 5 operations on 6 edges, 15,625 cells"

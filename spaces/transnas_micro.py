@@ -23,7 +23,7 @@ PREFIX = "64-41414-"
 
 
 class TransnasMicro(CellSpace):
-    """The cell-level space; an architecture is the operation on edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
+    """An architecture is the operation on each of the edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
 
     name = "transnas_micro"
     summary = "TransNAS-Bench-101 micro: 4 operations on 6 edges, 4,096 cells"

@@ -20,10 +20,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from nas import plain_yaml
 from spaces import Arch, NasError, Population, Space, look_up
 from spaces.errors import did_you_mean
 
@@ -174,9 +174,9 @@ class ProxySpec:
                     f"cannot read {part!r} in proxy {text!r}; expected name:option=value,..."
                 )
             try:
-                options[key.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise ProxyOptionError(f"cannot read the value {value!r} in {text!r}") from None
+                options[key.strip()] = plain_yaml.parse(value, text, numbered=False).value
+            except plain_yaml.YamlError as error:
+                raise ProxyOptionError(str(error)) from None
         return cls.make(name.strip(), options)
 
     @property

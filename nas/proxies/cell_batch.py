@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that torch's own documents use)
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -194,7 +194,7 @@ def _cell(feed: _Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> T
     width = x.shape[1]
     for route in plan.routes:  # by source: a node is complete before it is read
         source = nodes[route.source]
-        if source is None or not route.groups and route.source not in plan.relu_archs:
+        if source is None:
             continue
         if route.source in plan.relu_archs and route.source not in rectified:
             rectified[route.source] = _rectify(feed, plan, route.source, source)
@@ -239,7 +239,9 @@ def _pool(operation: Operation, maps: Tensor) -> Tensor:
     # The average without its padding, as a depthwise sum over the number of summands: F.avg_pool2d
     # takes 20 times as long on a CPU.
     ones = maps.new_ones((1, 1, kernel, kernel))
-    summed = F.conv2d(maps, ones.expand(maps.shape[1], -1, -1, -1), padding=half, groups=maps.shape[1])
+    summed = F.conv2d(
+        maps, ones.expand(maps.shape[1], -1, -1, -1), padding=half, groups=maps.shape[1]
+    )
     summands = F.conv2d(maps.new_ones((1, 1, *maps.shape[2:])), ones, padding=half)
     return summed / summands
 

@@ -78,7 +78,9 @@ class MecoOptOptions:
 class _Meco:
     """Sums smallest eigenvalues over the maps that it hears."""
 
-    def __init__(self, n: int, conditions: Conditions, options: MecoOptions | MecoOptOptions):
+    def __init__(
+        self, n: int, conditions: Conditions, options: MecoOptions | MecoOptOptions
+    ) -> None:
         import torch
 
         self.roles = _HEARD[options.hooks]

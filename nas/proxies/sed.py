@@ -18,9 +18,10 @@ https://arxiv.org/abs/2411.06236. **This is a derivation, not the authors' formu
 not obtain; we know its three parts (skip, conv, pool), their signs, and that they rest on Gaussian
 entropy. Hence the name in the docs, SED-R ("reconstructed"). Ours: a local feature is Gaussian, of
 entropy 1/2 ln(2 pi e variance). A convolution makes a new feature from k^2 c_in inputs with unit
-weights, and its feedback to an input sums k^2 c_out terms; c averages the two. An average over k^2 values divides the variance by k^2; a skip adds nothing new. The first
-three lines add up the entropy that each operation contributes wherever it sits; the last is the
-entropy of what finally arrives at the output, where position counts. The coefficients are data
+weights, and its feedback to an input sums k^2 c_out terms; c averages the two. An average over k^2
+values divides the variance by k^2; a skip adds nothing new. The first three lines add up the
+entropy that each operation contributes wherever it sits; the last is the entropy of what finally
+arrives at the output, where position counts. The coefficients are data
 (:class:`SedOptions`), so that published ones can be put in their place.
 
 Reads nothing but the architecture. No path from input to output is a failure, not a number.
@@ -82,13 +83,15 @@ def _operations(graph: CellGraph, options: SedOptions) -> NDArray[np.float64]:
     pool = graph.is_kind("avg_pool", "max_pool")
     entropy -= np.where(pool, options.pool_window * log_kernel, 0.0)
     entropy -= np.where(graph.is_kind("skip"), options.skip, 0.0)
-    return np.where(live, entropy, 0.0).sum(axis=1)
+    total: NDArray[np.float64] = np.where(live, entropy, 0.0).sum(axis=1)
+    return total
 
 
 def _widths(graph: CellGraph) -> NDArray[np.float64]:
     """Return c of every edge, ``(N, E)``."""
     sources, targets = (list(ends) for ends in zip(*graph.edges, strict=True))
-    return np.sqrt(graph.widths[:, sources] * graph.widths[:, targets])
+    means: NDArray[np.float64] = np.sqrt(graph.widths[:, sources] * graph.widths[:, targets])
+    return means
 
 
 def _variance(graph: CellGraph) -> NDArray[np.float64]:

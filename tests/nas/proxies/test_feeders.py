@@ -38,7 +38,8 @@ def test_both_feeders_give_the_same_scores(
     single = listen_one_by_one(space, spec, population, conditions)[0]
     assert batched == pytest.approx(single, rel=tolerance, abs=1e-9)
     if dtype == "float64":
-        ranks = [np.argsort(np.round(row, 9), kind="stable").tolist() for row in (batched, single)]
+        rounded = [np.round(np.asarray(row, dtype=float), 9) for row in (batched, single)]
+        ranks = [np.argsort(row, kind="stable").tolist() for row in rounded]
         assert ranks[0] == ranks[1]
 
 

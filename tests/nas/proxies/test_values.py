@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from nas.proxies import Conditions, ProxyError, ProxySpec, score_batch
 from nas.proxies.hooks import feed_module
 from nas.proxies.spectrum import correlation, smallest_correlation_eigenvalue
-from spaces import NATS_SSS, NATS_TSS, Arch
+from spaces import Arch
+from spaces.nats_sss import NATS_SSS
+from spaces.nats_tss import NATS_TSS
 
 H0 = 0.5 * math.log(2 * math.pi * math.e)  # 1.4189, entropy of a unit Gaussian
 
