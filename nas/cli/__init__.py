@@ -1,0 +1,76 @@
+"""The commands ``nas`` and ``nas-search``.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 2 a mistake
+that the message explains, 130 interrupted. What a command needs is imported inside it, so that
+``nas --help`` and ``nas list`` answer at once and load neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.benchmark import bench
+from nas.cli.catalogue import catalogue, schema
+from nas.cli.rank import EXAMPLES as RANK_EXAMPLES
+from nas.cli.rank import rank
+from nas.cli.score import score
+from nas.cli.search import EXAMPLES, search
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+# pretty_exceptions: a bug should show Python's own traceback, which people can search for
+app = typer.Typer(
+    name="nas",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=_SETTINGS,
+    help="Zero-shot neural architecture search: find a good network without training any.",
+)
+search_app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings=_SETTINGS,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from nas.environment import version
+
+        typer.echo(f"nas {version('nas-search') or '(not installed)'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _nas(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Find a good network without training any."""
+
+
+app.command("search", epilog=EXAMPLES, no_args_is_help=True)(search)
+app.command("list")(catalogue)
+app.command("score", no_args_is_help=True)(score)
+app.command("rank", epilog=RANK_EXAMPLES, no_args_is_help=True)(rank)
+app.command("schema")(schema)
+app.add_typer(bench, name="bench")
+search_app.command(epilog=EXAMPLES, no_args_is_help=True)(search)
+
+
+def main() -> None:
+    """Run ``nas``."""
+    app(prog_name="nas")
+
+
+def main_search() -> None:
+    """Run ``nas-search``."""
+    search_app(prog_name="nas-search")

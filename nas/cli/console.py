@@ -1,0 +1,152 @@
+"""What all commands share: how they fail, warn, and print tables and JSON."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar
+
+import typer
+
+from spaces.errors import NasError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+JsonTarget: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--json", metavar="PATH|-", help="Write JSON; '-' is standard output."),
+]
+
+
+def guarded(command: Callable[P, T]) -> Callable[P, T]:
+    """Make a command end with one message and an exit code where a user could cause the failure."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _one_line
+                return command(*args, **kwargs)
+        except NasError as error:
+            note(str(error))
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            note("interrupted")
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> None:
+    note(f"warning: {' '.join(str(message).split())}")
+
+
+def note(text: str) -> None:
+    """Write a line for a person to standard error."""
+    typer.echo(text, err=True)
+
+
+def emit_json(value: object, target: str) -> None:
+    """Write ``value`` as JSON to a file, or to standard output for ``-``."""
+    from nas.report import as_json
+
+    write_file(as_json(value), target)
+
+
+def write_file(text: str, target: str) -> None:
+    """Write a text to a file, or to standard output for ``-``."""
+    if target == "-":
+        typer.echo(text, nl=False)
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise NasError(f"{target}: cannot write: {error.strerror}") from None
+
+
+def check_targets(*targets: str | Path | None) -> None:
+    """Refuse what cannot be written to, before the work whose result goes there."""
+    for target in targets:
+        if target is None or str(target) == "-":
+            continue
+        if Path(target).is_dir():
+            raise NasError(f"{target}: cannot write: it is a folder")
+        if not Path(target).absolute().parent.is_dir():
+            raise NasError(f"{target}: cannot write: no such folder")
+
+
+def emit_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write aligned columns to standard output.
+
+    Columns are aligned to the right but for the last, which is never cut or folded, so that an
+    architecture can be copied from it however narrow the terminal is.
+    """
+    lines = [headers, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headers) - 1)]
+    for number, line in enumerate(lines):
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=False)]
+        text = "  ".join([*cells, line[-1]])
+        typer.echo(typer.style(text, bold=True) if number == 0 and sys.stdout.isatty() else text)
+
+
+def split_proxies(texts: Iterable[str]) -> list[str]:
+    """Return the proxies named by ``--proxy`` options, each of which may name several.
+
+    Names are separated by commas, and so are the options of one proxy: after a comma, a part with
+    ``=`` and no ``:`` before it is one more option of the proxy before it, anything else is the
+    next proxy. ``meco:hooks=reference,channels=8,sed`` is two proxies.
+
+    Raises:
+        NasError: An empty part, or an option before any proxy.
+    """
+    proxies: list[str] = []
+    for text in texts:
+        first = len(proxies)
+        for part in text.split(","):
+            is_option = "=" in part and ":" not in part.partition("=")[0]
+            if not part.strip() or (is_option and len(proxies) == first):
+                raise NasError(
+                    f"--proxy: expected names such as meco,sed or meco:hooks=reference, "
+                    f"got {text!r}"
+                )
+            if is_option:
+                colon = "," if ":" in proxies[-1] else ":"
+                proxies[-1] += f"{colon}{part.strip()}"
+            else:
+                proxies.append(part.strip())
+    return proxies
+
+
+def conditions_from(**settings: Any) -> Any:  # noqa: ANN401 - Conditions, which is imported late
+    """Return the conditions that a command's options ask for."""
+    from nas.environment import check_device
+    from nas.proxies.base import Conditions
+
+    check_device(settings["device"])
+    return Conditions(**settings)
+
+
+SpaceName: TypeAlias = Annotated[
+    str, typer.Option("--space", help="Where the architectures live; see `nas list`.")
+]
+ProxyNames: TypeAlias = Annotated[
+    list[str],
+    typer.Option(
+        "--proxy",
+        help="Names separated by commas, or the option repeated. Options follow a colon: "
+        "meco:hooks=reference,channels=8,sed is two proxies, for a part with '=' belongs to "
+        "the name before it.",
+    ),
+]
+NumClasses: TypeAlias = Annotated[int, typer.Option(help="Width of the classifier.")]
+Resolution: TypeAlias = Annotated[int, typer.Option(help="Height and width of the image, pixels.")]
+Repeats: TypeAlias = Annotated[int, typer.Option(help="Draws of weights and image per score.")]
+Images: TypeAlias = Annotated[
+    str | None, typer.Option(help="File of images to score on; random noise when left out.")
+]
+Dtype: TypeAlias = Annotated[str, typer.Option(help="float32 or float64.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")]

@@ -1,0 +1,176 @@
+"""``nas search``, which is also ``nas-search``: run a recipe."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.progress import SearchProgress
+from nas.wording import duration, number_text
+from spaces.errors import NasError
+
+if TYPE_CHECKING:
+    from nas.benchmark import Truth
+    from nas.engine import Trial
+    from nas.recipe import Recipe
+    from nas.report import RunFolder
+
+EXAMPLES = """\b
+Examples:
+  nas-search cifar10_meco                          a recipe that comes with the package
+  nas-search recipes/cifar10_meco.yaml             a file
+  nas-search smoke budget=100 strategy=random      with other settings
+  nas-search smoke strategy.population=20 report.top=3
+  nas-search cifar10_meco benchmark=table.csv.gz:c10_test_200
+  nas-search smoke --quiet --json - > result.json
+  nas-search --resume runs/2025-01-31_142500-smoke budget=2000
+"""
+
+
+@guarded
+def search(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of a shipped recipe.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[dotted.key=value]...",
+            help="Settings that replace those of the recipe; values are YAML.",
+        ),
+    ] = None,
+    json_: JsonTarget = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors, warnings.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder itself, new or empty, instead of one named by the time."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with the run in this folder; only budget, benchmark, report and summary "
+            "may change."
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do not go on with an interrupted run of this recipe.")
+    ] = False,
+) -> None:
+    """Search as a recipe says, and show the best architectures.
+
+    Everything found goes into a run folder. A search that was interrupted goes on where it was
+    when the same command is given again.
+    """
+    check_targets(json_)
+    folder, truth = _prepare(recipe, overrides or [], out, resume, fresh)
+    try:
+        summary = _run(folder, truth, quiet)
+        if json_ is not None:
+            emit_json(summary, json_)
+        if summary["best"] is None:
+            reasons = "; ".join(f"{n} x {why}" for why, n in summary["failures"].items())
+            raise NasError(f"nothing found: all {summary['n_trials']} trials failed: {reasons}")
+        if json_ != "-":
+            _show(summary)
+    finally:
+        folder.close()
+
+
+def _prepare(
+    recipe: str | None, overrides: list[str], out: Path | None, resume: Path | None, fresh: bool
+) -> tuple[RunFolder, Truth | None]:
+    """Return the folder to run in and the truth to report; whatever is wrong is told here."""
+    from nas.recipe import load_recipe, resolve_recipe_path, shipped_recipes
+    from nas.report import new_folder, resume_folder
+
+    if resume is not None:
+        if out is not None or fresh:
+            raise NasError("--resume goes on in its own folder; leave out --out and --fresh")
+        # There is no recipe to name, so whatever stands in its place is a setting.
+        folder = resume_folder(resume, [*([recipe] if recipe else []), *overrides])
+        return folder, _check(folder.recipe)
+    if recipe is None:
+        raise NasError(f"no recipe given. Shipped: {', '.join(shipped_recipes())}")
+    loaded = load_recipe(resolve_recipe_path(recipe), overrides)
+    truth = _check(loaded)  # before a folder is made
+    return new_folder(loaded, out=out, fresh=fresh), truth
+
+
+def _check(recipe: Recipe) -> Truth | None:
+    """Return the truth of a recipe whose search can be made; warn of its direction."""
+    from nas.environment import check_device
+    from nas.oracle import DirectionWarning
+
+    check_device(recipe.conditions.device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DirectionWarning)  # whatever Python was started with
+        recipe.searcher(cache=None)
+    return recipe.truth()
+
+
+def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
+    from nas.report import TRIALS, TrialWriter
+
+    recipe = folder.recipe
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # _check has said it
+        searcher = recipe.searcher(cache=folder.cache)
+    if not quiet:
+        note(
+            f"{recipe.name}: up to {recipe.budget:,} architectures of {recipe.space} "
+            f"by {recipe.proxy}, strategy {recipe.strategy.name}, seed {recipe.seed}"
+        )
+        note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
+    folder.begin()
+    progress = SearchProgress(recipe.budget, quiet=quiet)
+    with TrialWriter(folder.path / TRIALS) as writer:
+
+        def each(trial: Trial) -> None:
+            writer(trial)
+            progress(trial)
+
+        try:
+            with progress:
+                result = searcher.run(each)
+        except KeyboardInterrupt:
+            note(
+                f"interrupted after {progress.n_done:,} of {recipe.budget:,} architectures; go on "
+                f"by the same command, or by: nas-search --resume {shlex.quote(str(folder.path))}"
+            )
+            raise typer.Exit(130) from None
+    summary = folder.finish(result, truth)
+    if not quiet:
+        note(
+            f"{summary['n_trials']:,} architectures in {duration(summary['seconds'])}, "
+            f"{summary['n_cached']:,} known before, {summary['n_failed']:,} failed"
+        )
+        for why, count in summary["failures"].items():
+            note(f"  {count:,} failed: {why}")
+    return summary
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from nas.report import verdict_text
+
+    table = summary["benchmark"]
+    headers = ["#", "score", "params", "MFLOPs"]
+    if table is not None:
+        headers += ["accuracy %" if table["measure"] else table["column"], "rank"]
+    rows = []
+    for place, found in enumerate(summary["top"], start=1):
+        row = [str(place), number_text(found["score"]), f"{found['params']:,}"]
+        row.append(f"{found['flops'] / 1e6:,.2f}")
+        if table is not None:
+            known = found["truth"] is not None
+            row += [f"{found['truth']:.2f}", f"{found['rank']:,}"] if known else ["-", "-"]
+        rows.append([*row, found["arch"]])
+    emit_table([*headers, "architecture"], rows)
+    if table is not None:
+        typer.echo(verdict_text(summary))

@@ -1,0 +1,257 @@
+"""Pictures of a run: the best architecture, and the scores in the order they came.
+
+Each function returns a matplotlib ``Figure`` made without pyplot, so nothing global is touched
+and no window can open; ``figure.savefig(path)`` writes it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spaces.base import Arch, Space
+from spaces.cell import CellSpace, Kind
+from spaces.nasbench101 import NasBench101
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+# kind of operation: colour (Okabe & Ito, told apart by the colour-blind), line style, line width
+_LINES = {
+    "none": ("#8a8a8a", (0, (1, 2)), 1.0),
+    "skip": ("#555555", (0, (5, 2)), 1.6),
+    "conv": ("#0072b2", "solid", 2.4),
+    "avg_pool": ("#d55e00", "solid", 1.8),
+    "max_pool": ("#009e73", "solid", 1.8),
+}
+_POINT, _BEST, _FAILED = "#9fb8cc", "#0072b2", "#d55e00"
+_DPI = 150
+_SPAN, _RISE, _TITLE = 2.3, 0.95, 0.75  # inches between nodes, between arcs, and for the heading
+
+
+def draw_arch(space: Space, arch: Arch, caption: str = "") -> Figure:
+    """Draw one architecture.
+
+    A cell is drawn as nodes and edges, with the name of each operation where it sits; an
+    architecture of any other space as one bar per choice.
+
+    Args:
+        space: Where the architecture lives.
+        arch: What to draw.
+        caption: A line below the official string, such as score and size.
+    """
+    text = space.to_str(arch)
+    if isinstance(space, CellSpace):
+        return _draw_cell(space, arch, text, caption)
+    if isinstance(space, NasBench101):
+        return _draw_101(text, caption)
+    return _draw_bars(_heights(space, arch), text, caption)
+
+
+def _draw_cell(space: CellSpace, arch: Arch, text: str, caption: str) -> Figure:
+    names = ["in", *map(str, range(1, space.n_nodes - 1)), "out"]
+    links = [
+        _Link(edge.source, edge.target, operation.kind, operation.name)
+        for edge, operation in zip(space.edges, space.operations(arch), strict=True)
+    ]
+    return _draw_graph(names, links, text, caption)
+
+
+def _draw_101(text: str, caption: str) -> Figure:
+    """Draw a cell of NAS-Bench-101, whose operations are the nodes and whose edges only copy."""
+    groups = [group.split("~") for group in text.split("+")]
+    wires = [(int(i), target) for target, (_, sources) in enumerate(groups, 1) for i in sources]
+    used = sorted({0, len(groups), *(node for wire in wires for node in wire)})
+    names = ["in", *(name for name, _ in groups[:-1]), "out"]
+    links = [_Link(used.index(i), used.index(j), "skip") for i, j in wires]
+    return _draw_graph([names[node] for node in used], links, text, caption)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """An arrow between two nodes, drawn in the way of its kind."""
+
+    source: int
+    target: int
+    kind: Kind
+    name: str = ""
+
+
+def _draw_graph(names: list[str], links: list[_Link], text: str, caption: str) -> Figure:
+    """Draw nodes in a row and what leads from one to another."""
+    from matplotlib.patches import Circle, FancyBboxPatch
+
+    levels = arc_levels((link.source, link.target) for link in links)
+    above, below = max(0, *levels.values()), max(0, *(-level for level in levels.values()))
+    length = _SPAN * (len(names) - 1)
+    width = max(length + 1.2, 7.5)
+    height = _RISE * (above + below) + 1.0
+    figure = _figure(width, height + _TITLE)
+    axes = figure.add_axes((0, 0, 1, height / (height + _TITLE)))  # one unit is one inch
+    axes.set_xlim((length - width) / 2, (length + width) / 2)
+    axes.set_ylim(-_RISE * below - 0.5, _RISE * above + 0.5)
+    axes.set_axis_off()
+    nodes: list[Patch] = []
+    for node, name in enumerate(names):
+        x = _SPAN * node
+        style: dict[str, Any] = {"facecolor": "white", "edgecolor": "black", "zorder": 4}
+        box = "round,pad=0,rounding_size=0.2"
+        nodes.append(
+            Circle((x, 0), 0.24, **style)
+            if len(name) <= 3
+            else FancyBboxPatch((x - 0.5, -0.22), 1.0, 0.44, boxstyle=box, **style)
+        )
+        axes.add_patch(nodes[-1])
+        axes.text(x, 0, name, ha="center", va="center", fontsize=10.5, zorder=5)
+    for link in links:
+        _draw_link(axes, link, nodes, _RISE * levels[link.source, link.target])
+    _title(figure, text, caption)
+    return figure
+
+
+def arc_levels(edges: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """Return how high each edge arches over the line of nodes: 0 straight, positive above.
+
+    Edges between neighbours are straight. The others, short ones first, take the lowest free
+    level on the emptier side, so that no two arcs whose spans overlap share a level.
+    """
+    levels: dict[tuple[int, int], int] = {}
+    for source, target in sorted(edges, key=lambda ends: (ends[1] - ends[0], ends)):
+        if target - source == 1:
+            levels[source, target] = 0
+            continue
+        level = 1
+        while True:
+            taken = {
+                found
+                for (a, b), found in levels.items()
+                if abs(found) == level and a < target and source < b
+            }
+            free = [side for side in (level, -level) if side not in taken]
+            if free:
+                levels[source, target] = free[0]
+                break
+            level += 1
+    return levels
+
+
+def _draw_link(axes: Axes, link: _Link, nodes: list[Patch], rise: float) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    colour, style, width = _LINES[link.kind]
+    start, end = _SPAN * link.source, _SPAN * link.target
+    # "arc3" puts the one control point at rad times the distance, twice as far as the curve gets
+    bend = -2 * rise / (end - start)
+    axes.add_patch(
+        FancyArrowPatch(
+            (start, 0), (end, 0), connectionstyle=f"arc3,rad={bend}", patchA=nodes[link.source],
+            patchB=nodes[link.target], shrinkA=0, shrinkB=1, arrowstyle="-|>", mutation_scale=14,
+            color=colour, linestyle=style, linewidth=width, zorder=2,
+        )
+    )  # fmt: skip
+    if link.name:
+        axes.text(
+            (start + end) / 2, rise, link.name, ha="center", va="center", fontsize=9.5, zorder=3,
+            color=colour,
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"},
+        )  # fmt: skip
+
+
+def _heights(space: Space, arch: Arch) -> list[int]:
+    """Return the number that each choice stands for: a width where the space has widths."""
+    channels = getattr(space, "channels", None)
+    if channels is None:
+        return list(arch)
+    return [int(width) for width in channels(np.asarray([arch]))[0]]
+
+
+def _draw_bars(heights: list[int], text: str, caption: str) -> Figure:
+    figure = _figure(7.0, 3.6)
+    axes = figure.add_axes((0.09, 0.15, 0.88, 0.6))
+    bars = axes.bar(range(1, len(heights) + 1), heights, color=_BEST, width=0.6)
+    axes.bar_label(bars, padding=2)
+    axes.set_xticks(range(1, len(heights) + 1))
+    axes.set_xlabel("layer")
+    axes.set_ylabel("channels")
+    axes.set_ylim(0, max([*heights, 1]) * 1.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    _title(figure, text, caption)
+    return figure
+
+
+def draw_scores(
+    scores: Sequence[float | None], *, title: str, proxy: str, maximise: bool = True
+) -> Figure:
+    """Draw every score in the order it came, and the best so far.
+
+    Args:
+        scores: One per trial, ``None`` where the architecture could not be scored.
+        title: The heading.
+        proxy: What the scores are, for the axis.
+        maximise: Whether a high score is good.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    values = np.asarray([np.nan if score is None else score for score in scores], dtype=float)
+    numbers = np.arange(1, len(values) + 1)
+    failed = np.isnan(values)
+    figure = _figure(7.0, 4.0, layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(
+        numbers[~failed],
+        values[~failed],
+        s=12 if len(values) <= 1000 else 4,
+        color=_POINT,
+        linewidths=0,
+        label="architecture",
+    )
+    if not failed.all():
+        best = np.fmax.accumulate(values) if maximise else np.fmin.accumulate(values)
+        axes.step(numbers, best, where="post", color=_BEST, linewidth=1.8, label="best so far")
+    if failed.any():
+        axes.plot(
+            numbers[failed], np.zeros(failed.sum()), "x", color=_FAILED, markersize=6,
+            clip_on=False, transform=axes.get_xaxis_transform(), label=f"failed ({failed.sum()})",
+        )  # fmt: skip
+    axes.set_xlim(0.5 - 0.02 * len(values), 0.5 + 1.02 * max(len(values), 1))
+    axes.set_xlabel("architectures scored")
+    axes.set_ylabel(proxy if len(proxy) <= 40 else proxy[:37] + "...")
+    axes.set_title(textwrap.shorten(title, 80), fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(values):
+        figure.legend(loc="outside lower right", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _figure(width: float, height: float, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's
+    from matplotlib.figure import Figure  # late: a program that draws nothing should not load it
+
+    return Figure(figsize=(width, height), dpi=_DPI, facecolor="white", **settings)
+
+
+def _title(figure: Figure, text: str, caption: str) -> None:
+    """Write the official string, at most two lines of it, and the caption into the top margin."""
+    width, height = figure.get_size_inches()
+    lines = _wrapped(text, int(width * 11))
+    top = 1 - 0.16 / height
+    figure.text(0.5, top, "\n".join(lines), ha="center", va="top", fontsize=8.5, family="monospace")
+    below = 1 - (0.16 + 0.17 * len(lines) + 0.08) / height
+    figure.text(0.5, below, caption, ha="center", va="top", fontsize=10)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a long official string before its ``+`` signs, where NATS-Bench has them."""
+    lines = [""]
+    for part in text.replace("+", " +").split(" "):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return lines
