@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,9 +24,12 @@ from spaces import Arch, CellSpace, Population, Space
 _BROKEN = (RuntimeError, ValueError, ArithmeticError, IndexError)
 
 
-#: Architectures per pass of the batched feeder: large enough to fill the machine's vector units,
-#: small enough that the maps of one node stay in its cache.
+#: Architectures per pass of the batched feeder: large enough to spread the cost of a call, small
+#: enough that the maps of one node stay near the processor. A constant, for the last bits of a
+#: score may depend on it.
 BATCH = 64
+
+_BUILDING = threading.Lock()
 
 
 def listen(
@@ -44,14 +50,45 @@ def listen(
             continue
         chosen = [specs[i] for i in group]
         size = BATCH if batched else 1
-        for start in range(0, len(population), size):
-            part = population[start : start + size]
-            results = _batch(space, chosen, part, conditions) if batched else None
-            if results is None:  # also where a batch broke: to find who breaks it
-                results = listen_one_by_one(space, chosen, part, conditions)
+        parts = [population[start : start + size] for start in range(0, len(population), size)]
+        score = partial(_part, space, chosen, conditions, batched)
+        for results in _side_by_side(score, parts, conditions.device):
             for i, result in zip(group, results, strict=True):
                 rows[i].extend(result)
     return rows
+
+
+def _side_by_side(
+    score: Callable[[Population], list[list[Outcome]]], parts: list[Population], device: str
+) -> list[list[list[Outcome]]]:
+    """Score parts of a population, as many at a time as torch has been given threads.
+
+    Each worker keeps to one thread. Splitting every operation over the threads instead makes them
+    wait for each other hundreds of times per part, which costs a factor of ten as soon as anything
+    else runs on the machine. The parts, and so the scores, do not depend on the number of workers.
+    """
+    threads = torch.get_num_threads()
+    workers = min(len(parts), threads)
+    if workers < 2 or torch.device(device).type != "cpu":
+        return [score(part) for part in parts]
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(score, parts))
+    finally:
+        torch.set_num_threads(threads)  # part of the setting is the process's, not the worker's
+
+
+def _part(
+    space: Space,
+    specs: Sequence[ProxySpec],
+    conditions: Conditions,
+    batched: bool,
+    population: Population,
+) -> list[list[Outcome]]:
+    results = _batch(space, specs, population, conditions) if batched else None
+    if results is None:  # also where a batch broke: to find who breaks it
+        results = listen_one_by_one(space, specs, population, conditions)
+    return results
 
 
 def listen_one_by_one(
@@ -112,7 +149,8 @@ def _one(
     """Build one network and score it by every proxy."""
     totals = torch.zeros(len(specs), dtype=torch.float64)
     try:
-        with seeded_torch(conditions.seed, "build"):
+        # One at a time: layers draw their first weights from a generator that all threads share.
+        with _BUILDING, seeded_torch(conditions.seed, "build"):
             net = space.build(arch, num_classes=conditions.num_classes)
         net = net.to(conditions.device, getattr(torch, conditions.dtype)).train()
         for repeat in range(conditions.repeats):

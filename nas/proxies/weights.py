@@ -99,8 +99,8 @@ def load_images(path: str) -> Tensor:
     """Read images from a file and normalise them as CIFAR-10 is, ``(N, 3, H, W)`` float32.
 
     ``.npy`` or ``.npz`` (array ``images`` or ``x_train``, or the only one): uint8
-    ``(N, H, W, 3)`` or ``(N, 3, H, W)``, normalised here, or float32 ``(N, 3, H, W)``, taken as it is. Anything else is
-    opened as one picture by Pillow.
+    ``(N, H, W, 3)`` or ``(N, 3, H, W)``, normalised here, or float32 ``(N, 3, H, W)``, taken as
+    it is. Anything else is opened as one picture by Pillow.
 
     Raises:
         NasError: No such file, or not images.

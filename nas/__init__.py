@@ -1,0 +1,75 @@
+"""A zero-shot architecture search engine: ``Searcher(...).run()`` returns a ``Result``.
+
+Nothing is imported before it is used: ``import nas`` is quick and loads no torch.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.engine import Result as Result
+    from nas.engine import ResultArch as ResultArch
+    from nas.engine import Searcher as Searcher
+    from nas.engine import Trial as Trial
+    from nas.engine import search as search
+    from nas.oracle import Cache as Cache
+    from nas.oracle import DirectionWarning as DirectionWarning
+    from nas.oracle import Failure as Failure
+    from nas.oracle import MemoryCache as MemoryCache
+    from nas.oracle import Oracle as Oracle
+    from nas.oracle import OwnProxy as OwnProxy
+    from nas.oracle import Score as Score
+    from nas.oracle import Verdict as Verdict
+    from nas.proxies import PROXIES as PROXIES
+    from nas.proxies.base import Conditions as Conditions
+    from nas.proxies.base import ProxyError as ProxyError
+    from nas.proxies.base import ProxySpec as ProxySpec
+    from nas.store import Store as Store
+    from searchers import STRATEGIES as STRATEGIES
+    from spaces import SPACES as SPACES
+    from spaces.errors import NasError as NasError
+
+    __version__: str
+
+_HOMES = {
+    "Result": "nas.engine",
+    "ResultArch": "nas.engine",
+    "Searcher": "nas.engine",
+    "Trial": "nas.engine",
+    "search": "nas.engine",
+    "Cache": "nas.oracle",
+    "DirectionWarning": "nas.oracle",
+    "Failure": "nas.oracle",
+    "MemoryCache": "nas.oracle",
+    "Oracle": "nas.oracle",
+    "OwnProxy": "nas.oracle",
+    "Score": "nas.oracle",
+    "Verdict": "nas.oracle",
+    "PROXIES": "nas.proxies",
+    "Conditions": "nas.proxies.base",
+    "ProxyError": "nas.proxies.base",
+    "ProxySpec": "nas.proxies.base",
+    "Store": "nas.store",
+    "STRATEGIES": "searchers",
+    "SPACES": "spaces",
+    "NasError": "spaces.errors",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        value: object = version("nas-search")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

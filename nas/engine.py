@@ -1,0 +1,436 @@
+"""The engine: the one loop of a search, and the object that a user makes to run it.
+
+``strategy.ask -> oracle.score -> strategy.tell -> Trial``, until the budget is spent. This is the
+one place with a clock and with files (the score cache). There is no checkpoint: a strategy is
+deterministic given its seed and the scores it is told, and scores are in the cache, so running the
+same search again replays it and goes on where it was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from nas.oracle import Direction, DirectionWarning, Oracle, OwnProxy, Score
+from nas.proxies.base import Conditions, ProxySpec
+from nas.seeds import child_seed
+from nas.store import Store
+from searchers import STRATEGIES
+from searchers.base import Strategy, StrategyInfo
+from spaces import SPACES
+from spaces.base import Arch, Space
+from spaces.errors import NasError, look_up
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+BATCH = 32
+"""Candidates asked at once, unless the user says otherwise."""
+
+StrategyFactory: TypeAlias = Callable[..., Strategy]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One architecture that a search has asked about.
+
+    Two trials are equal when they say the same; how long it took and whether the score was known
+    are left out of the comparison, so that a resumed search equals an uninterrupted one.
+
+    Attributes:
+        number: From 0, in the order of asking.
+        arch: The architecture.
+        text: Its official string.
+        score: The proxy's own value, whatever the direction; None for a failure.
+        error: Why there is no score; None for a success.
+        seconds: Its share of the wall time of its batch: ask, score and tell.
+        cached: The verdict was known and not computed.
+        params: Trainable weights.
+        flops: Multiply-accumulates for one image.
+        best: The best score so far, this trial included; None while all have failed.
+    """
+
+    number: int
+    arch: Arch
+    text: str
+    score: float | None
+    error: str | None
+    seconds: float = field(compare=False)
+    cached: bool = field(compare=False)
+    params: int
+    flops: int
+    best: float | None
+
+
+def search(
+    strategy: Strategy, oracle: Oracle, *, budget: int, batch: int = BATCH
+) -> Iterator[Trial]:
+    """Ask, score, tell, and yield a trial per architecture; a batch yields several at once.
+
+    The strategy is told a batch before its trials are yielded, and always higher-is-better
+    values. The search ends early when the strategy has nothing new to ask.
+
+    Args:
+        strategy: A fresh one.
+        oracle: What judges.
+        budget: Number of trials; failures and cached scores count, or a replay would differ.
+        batch: Candidates asked at once. It is part of the search: a strategy proposes the whole
+            batch before it learns any of its scores.
+    """
+    sign = oracle.sign
+    number = 0
+    best: float | None = None
+    while number < budget:
+        began = time.perf_counter()
+        asked = strategy.ask(min(batch, budget - number))
+        if not asked:
+            return
+        archs = [candidate.arch for candidate in asked]
+        verdicts = oracle.score(archs)
+        costs = oracle.costs(archs)
+        strategy.tell(
+            [
+                (candidate.id, sign * verdict.value if isinstance(verdict, Score) else None)
+                for candidate, verdict in zip(asked, verdicts, strict=True)
+            ]
+        )
+        seconds = (time.perf_counter() - began) / len(asked)
+        for arch, verdict, params, flops in zip(
+            archs, verdicts, costs.params.tolist(), costs.flops.tolist(), strict=True
+        ):
+            score: float | None = None
+            error: str | None = None
+            if isinstance(verdict, Score):
+                score = verdict.value
+                if best is None or sign * score > sign * best:
+                    best = score
+            else:
+                error = verdict.reason
+            yield Trial(
+                number=number,
+                arch=arch,
+                text=oracle.text(arch),
+                score=score,
+                error=error,
+                seconds=seconds,
+                cached=verdict.cached,
+                params=params,
+                flops=flops,
+                best=best,
+            )
+            number += 1
+
+
+@dataclass(frozen=True)
+class ResultArch:
+    """An architecture that a search has found.
+
+    Attributes:
+        arch: The architecture.
+        text: Its official string.
+        score: The proxy's own value.
+        params: Trainable weights.
+        flops: Multiply-accumulates for one image.
+        number: Of its trial.
+        space: Where it lives.
+        num_classes: Of the search, for which ``params`` and ``flops`` hold.
+    """
+
+    arch: Arch
+    text: str
+    score: float
+    params: int
+    flops: int
+    number: int
+    space: Space = field(repr=False)
+    num_classes: int = field(repr=False)
+
+    def build(self, *, num_classes: int | None = None) -> nn.Module:
+        """Return the full-size network, freshly initialised, in train mode.
+
+        Args:
+            num_classes: Width of the classifier; by default that of the search.
+        """
+        return self.space.build(self.arch, num_classes=num_classes or self.num_classes)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search has found.
+
+    Attributes:
+        trials: Every trial, in the order of asking.
+        oracle: What judged them; it breaks ties.
+        seconds: Wall time of the run.
+        settings: All that the search was asked for, ready for JSON.
+    """
+
+    trials: list[Trial]
+    oracle: Oracle = field(repr=False, compare=False)
+    seconds: float = field(compare=False)
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        failed = sum(self.failures.values())
+        some = f", {failed} failed" if failed else ""
+        return f"<result: {len(self.trials)} trials on {self.space.name}{some}>"
+
+    @property
+    def space(self) -> Space:
+        """Where the architectures live."""
+        return self.oracle.space
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many trials failed, by reason, the commonest first."""
+        reasons = Counter(trial.error for trial in self.trials if trial.error is not None)
+        return dict(reasons.most_common())
+
+    @property
+    def best(self) -> ResultArch:
+        """The best architecture.
+
+        Raises:
+            NasError: Every trial failed; the message says why.
+        """
+        best = self.top(1)
+        if best:
+            return best[0]
+        if not self.trials:
+            raise NasError("no best architecture: the search made no trial")
+        reason, count = next(iter(self.failures.items()))
+        raise NasError(
+            f"no best architecture: all {len(self.trials)} trials failed; "
+            f"the commonest reason ({count} of them): {reason}"
+        )
+
+    def top(self, k: int) -> list[ResultArch]:
+        """Return the best ``k``, best first, ties broken as :meth:`nas.oracle.Oracle.rank` does.
+
+        Fewer come when fewer trials succeeded.
+        """
+        if k < 1:
+            raise NasError(f"top: expected at least 1, got {k}")
+        scored = [(trial, trial.score) for trial in self.trials if trial.score is not None]
+        order = self.oracle.rank([(trial.arch, score) for trial, score in scored], k)
+        return [self._found(*scored[i]) for i in order]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the trials as a data frame, one row each, the columns being fields of `Trial`.
+
+        Raises:
+            NasError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # late and optional
+        except ImportError as error:
+            raise NasError("to_pandas needs pandas: pip install pandas") from error
+        names = [each.name for each in fields(Trial)]
+        return pd.DataFrame(
+            {name: [getattr(trial, name) for trial in self.trials] for name in names}
+        )
+
+    def _found(self, trial: Trial, score: float) -> ResultArch:
+        return ResultArch(
+            arch=trial.arch,
+            text=trial.text,
+            score=score,
+            params=trial.params,
+            flops=trial.flops,
+            number=trial.number,
+            space=self.space,
+            num_classes=self.oracle.conditions.num_classes,
+        )
+
+
+class Searcher:
+    """A search: what to search, how to judge, how to propose, how long.
+
+    ``Searcher(space="nats_tss", proxy="meco", strategy="evolution", budget=500).run()``
+
+    Running it twice gives the same result twice. With a cache file, running it again after it was
+    killed gives the result of an uninterrupted run, and scores at most one batch again.
+
+    Attributes:
+        space: Where the search happens.
+        conditions: All that a score depends on beside the architecture and the proxy.
+        settings: All that the search was asked for, ready for JSON.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: str | Space = "nats_tss",
+        proxy: str | ProxySpec | OwnProxy = "meco",
+        strategy: str | StrategyInfo | StrategyFactory | Strategy = "evolution",
+        strategy_options: Mapping[str, Any] | None = None,
+        budget: int = 500,
+        seed: int = 0,
+        batch: int = BATCH,
+        cache: str | os.PathLike[str] | None = None,
+        num_classes: int = 10,
+        resolution: int = 32,
+        repeats: int = 1,
+        images: str | None = None,
+        device: str = "cpu",
+        dtype: Literal["float32", "float64"] = "float32",
+        tie_break: str | ProxySpec | OwnProxy | None = None,
+        direction: Direction = "maximise",
+    ) -> None:
+        """Check everything; nothing is scored and no file is made yet.
+
+        Args:
+            space: A name of ``nas.SPACES``, or a space of your own.
+            proxy: A name, options behind a colon (``"meco:hooks=reference"``), or a callable of
+                your own (:class:`nas.oracle.OwnProxy`).
+            strategy: A name of ``nas.STRATEGIES``, or an entry of it; a class or function called
+                as ``strategy(space, seed=..., **strategy_options)``; or a fresh strategy object,
+                which serves one run.
+            strategy_options: Settings of the strategy; what is left out keeps its default.
+            budget: Number of architectures to ask about.
+            seed: Of the whole search; every consumer has a child of its own (``nas.seeds``).
+            batch: Candidates asked at once; part of the search, see :func:`search`.
+            cache: File of the score cache; by default scores live in memory only.
+            num_classes: Width of the classifier.
+            resolution: Height and width of the input in pixels.
+            repeats: Seeds of weights and input to average a score over.
+            images: Images to score on; by default random ones.
+            device: Where torch computes, ``"cpu"`` or ``"cuda"``.
+            dtype: In which torch computes.
+            tie_break: A second proxy for equal scores, see :meth:`nas.oracle.Oracle.rank`.
+            direction: ``"maximise"`` or ``"minimise"`` the proxy's value.
+
+        Raises:
+            NasError: A setting that cannot be.
+
+        Warns:
+            DirectionWarning: The proxy is known to be the other way round on this space.
+        """
+        settings: dict[str, int] = {"budget": budget, "batch": batch, "repeats": repeats}
+        settings |= {"num_classes": num_classes, "resolution": resolution}
+        for name, value in settings.items():
+            _check_integer(name, value, at_least=1)
+        _check_integer("seed", seed, at_least=0)
+        self.space = look_up(SPACES, space, kind="space") if isinstance(space, str) else space
+        self.conditions = Conditions(
+            num_classes=num_classes,
+            resolution=resolution,
+            seed=seed,
+            repeats=repeats,
+            images=images,
+            dtype=dtype,
+            device=device,
+        )
+        self._proxy, self._tie_break, self._direction = proxy, tie_break, direction
+        self._strategy = strategy
+        self._strategy_options = dict(strategy_options or {})
+        self._strategy_used = False
+        self._budget, self._batch, self._seed = budget, batch, seed
+        self._cache = cache
+        if isinstance(strategy, Strategy):
+            self._check_strategy_object(strategy)
+        else:
+            self._make_strategy()  # a wrong option is told now, not at run
+        oracle = self._make_oracle(None)
+        if cache is not None:
+            oracle.check_lasting()
+        self.settings: dict[str, Any] = {
+            "space": self.space.name,
+            "proxy": oracle.proxy,
+            "direction": direction,
+            "tie_break": oracle.tie_break,
+            "strategy": _strategy_name(strategy),
+            "strategy_options": self._strategy_options,
+            "budget": budget,
+            "batch": batch,
+            "seed": seed,
+            "conditions": asdict(self.conditions),
+        }
+        advice = oracle.warning()
+        if advice is not None:
+            warnings.warn(advice, DirectionWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        what = self.settings
+        return (
+            f"<searcher: {what['budget']} trials of {what['strategy']} by {what['proxy']} "
+            f"on {what['space']}>"
+        )
+
+    def run(self, on_trial: Callable[[Trial], object] | None = None) -> Result:
+        """Search, and return what was found.
+
+        Interrupting it (Ctrl-C) loses nothing that is in the cache file.
+
+        Args:
+            on_trial: Called with every trial as it comes; a finished batch brings several.
+        """
+        began = time.perf_counter()
+        strategy = self._make_strategy()
+        store = None if self._cache is None else Store(self._cache)
+        oracle = self._make_oracle(store)
+        trials: list[Trial] = []
+        try:
+            for trial in search(strategy, oracle, budget=self._budget, batch=self._batch):
+                trials.append(trial)
+                if on_trial is not None:
+                    on_trial(trial)
+        finally:
+            if store is not None:
+                store.close()  # a tie-break that is asked later opens it again
+        return Result(trials, oracle, time.perf_counter() - began, self.settings)
+
+    def _make_oracle(self, store: Store | None) -> Oracle:
+        return Oracle(
+            self.space,
+            self._proxy,
+            conditions=self.conditions,
+            tie_break=self._tie_break,
+            direction=self._direction,
+            cache=store,
+        )
+
+    def _make_strategy(self) -> Strategy:
+        strategy = self._strategy
+        seed = child_seed(self._seed, "search")
+        if isinstance(strategy, str):
+            strategy = look_up(STRATEGIES, strategy, kind="strategy")
+        if isinstance(strategy, StrategyInfo):
+            return strategy.make(self.space, seed=seed, **self._strategy_options)
+        if isinstance(strategy, Strategy):
+            if self._strategy_used:
+                raise NasError(
+                    "strategy: an object serves one run; give its name or its class instead"
+                )
+            self._strategy_used = True
+            return strategy
+        return strategy(self.space, seed=seed, **self._strategy_options)
+
+    def _check_strategy_object(self, strategy: Strategy) -> None:
+        if strategy.space is not self.space:
+            raise NasError(
+                f"strategy: it searches {strategy.space.name}, the search is on {self.space.name}"
+            )
+        if self._strategy_options:
+            raise NasError("strategy_options: a strategy object has its options already")
+
+
+def _check_integer(name: str, value: object, *, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise NasError(f"{name}: expected int, got {value!r}")
+    if value < at_least:
+        raise NasError(f"{name}: expected at least {at_least}, got {value}")
+
+
+def _strategy_name(strategy: str | StrategyInfo | StrategyFactory | Strategy) -> str:
+    if isinstance(strategy, str):
+        return strategy
+    if isinstance(strategy, StrategyInfo):
+        return strategy.name
+    return str(getattr(strategy, "__qualname__", type(strategy).__qualname__))

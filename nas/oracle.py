@@ -1,0 +1,529 @@
+"""The oracle: architectures in, a score or a failure for each out, and no score computed twice.
+
+It turns an architecture into the form that its proxy judges, looks that form up in the cache,
+scores what is new in batches, and tells a number from a failure. It is also the one place that
+knows which of two equal scores is better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
+
+import numpy as np
+
+from nas.proxies.base import Conditions, ProxyError, ProxySpec, score_batch
+from spaces.base import Arch, Costs, Population, Space
+from spaces.errors import InvalidArch, NasError, did_you_mean
+
+Direction = Literal["maximise", "minimise"]
+
+# What says "this architecture cannot be scored" and would say so again: it is remembered.
+_ANNOUNCED = (ProxyError, InvalidArch, ArithmeticError, np.linalg.LinAlgError)
+# May be the architecture's fault or the machine's (torch: out of memory, shapes that do not fit):
+# a failure of the architecture if its neighbours pass, and never remembered.
+_UNANNOUNCED = (RuntimeError, MemoryError)
+_PROGRAMMING = (NotImplementedError, RecursionError)  # are RuntimeErrors, and nobody's bad luck
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A finite number.
+
+    Attributes:
+        value: The proxy's own value, whatever the direction of the search.
+        cached: It was known and not computed for this question.
+    """
+
+    value: float
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No number, and why.
+
+    Attributes:
+        reason: For a person.
+        cached: It was known and not found out for this question.
+    """
+
+    reason: str
+    cached: bool
+
+
+Verdict: TypeAlias = Score | Failure
+
+
+class DirectionWarning(UserWarning):
+    """The search goes in the direction in which its proxy is known to mislead."""
+
+
+class OwnProxy(Protocol):
+    """A proxy of your own: any callable that takes a batch and returns one answer per architecture.
+
+    ``proxy(space, archs, conditions)`` returns, for each of the ``archs`` and in their order, a
+    number (a float, a NumPy scalar, an array or tensor of one number), or a ``ProxyError`` that
+    says why there is none. NaN and infinity count as failures. The number must not depend on
+    the other architectures of the batch nor on anything that is not an argument.
+
+    Raising ``ProxyError``, ``InvalidArch`` or an ``ArithmeticError`` makes the oracle score the
+    batch one by one, so that only the culprits fail. A ``RuntimeError`` or ``MemoryError`` does
+    the same, unless every architecture of the batch then fails by it. Any other exception is a
+    programming error and ends the search.
+
+    The callable may carry these attributes:
+
+    - ``name`` and ``revision`` (``str`` and ``int``): what a cache file knows its scores by. Both
+      are needed for a cache file; raise ``revision`` when the values change.
+    - ``of_function`` (``bool``, default ``False``): the score depends only on the function that
+      the architecture computes, so one score serves all architectures that compute it.
+    - ``directions``: +1 or -1 by space name (default +1): -1 where lower values are better.
+    - ``advice``: by space name, what to tell a person who searches in the other direction.
+    """
+
+    def __call__(
+        self, space: Space, archs: Sequence[Arch], conditions: Conditions
+    ) -> Sequence[float | ProxyError]: ...
+
+
+class Cache(Protocol):
+    """Where verdicts are kept: a ``float`` is a score, a ``str`` the reason of a failure."""
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, float | str]:
+        """Return what is known about the keys."""
+
+    def put_many(self, verdicts: Mapping[str, float | str]) -> dict[str, float | str]:
+        """Add verdicts, all or none, and return what the cache now holds for their keys."""
+
+
+class MemoryCache:
+    """A cache that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, float | str] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, float | str]:
+        known = self._known
+        return {key: known[key] for key in keys if key in known}
+
+    def put_many(self, verdicts: Mapping[str, float | str]) -> dict[str, float | str]:
+        for key, verdict in verdicts.items():
+            self._known.setdefault(key, verdict)
+        return {key: self._known[key] for key in verdicts}
+
+
+_Answers: TypeAlias = Sequence[float | ProxyError]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A built-in proxy or the user's own, in one shape.
+
+    Attributes:
+        name: As a person writes it, options included.
+        identity: What goes into the key of a score.
+        durable: The identity tells this proxy from another version of itself.
+        of_function: One score serves all functionally identical architectures.
+        direction: +1 where higher is better on this space, else -1.
+        advice: What to tell a person who searches the other way; may be empty.
+        call: Scores a batch.
+    """
+
+    name: str
+    identity: Mapping[str, object]
+    durable: bool
+    of_function: bool
+    direction: int
+    advice: str
+    call: Callable[[Space, Sequence[Arch], Conditions], _Answers]
+
+
+class Oracle:
+    """Judges batches of architectures by one proxy.
+
+    A score is cached under the sha256 of everything that it depends on: space and its revision,
+    the architecture's text in the form that was scored, proxy with options and its revision,
+    conditions (image files by their content), torch version and type of device. Scores and
+    lasting failures are cached; a failure that may be the machine's (out of memory) is not.
+
+    Attributes:
+        space: Where the architectures live.
+        proxy: The proxy as a person writes it, options included.
+        conditions: Everything else that a score depends on.
+        direction: Whether the search wants high or low values of the proxy.
+        sign: +1 when it maximises, -1 when it minimises; ``sign * value`` is higher-is-better.
+        cache: Where verdicts are kept.
+        batch_size: Architectures per call of the proxy and per transaction of the cache.
+        n_evaluations: Architectures given to the proxy so far.
+        n_cached: Answers so far that were known.
+        n_failures: Answers so far that were failures.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        proxy: str | ProxySpec | OwnProxy,
+        *,
+        conditions: Conditions | None = None,
+        tie_break: str | ProxySpec | OwnProxy | None = None,
+        direction: Direction = "maximise",
+        cache: Cache | None = None,
+        batch_size: int = 256,
+    ) -> None:
+        """Resolve the proxy; nothing is scored yet.
+
+        Args:
+            space: Where the architectures live.
+            proxy: ``"meco"``, ``"meco:hooks=reference"``, a specification, or an
+                :class:`OwnProxy`.
+            conditions: Everything else that a score depends on; by default ``Conditions()``.
+            tie_break: A second proxy, asked only about equal scores that matter. Of two equal
+                scores the one that is better by it goes first, then the one with fewer
+                parameters, then the one whose text is first in the alphabet.
+            direction: ``"maximise"`` or ``"minimise"`` the proxy's value.
+            cache: Where verdicts are kept; by default in memory.
+            batch_size: Architectures per call of the proxy. It bounds the memory that a call
+                needs and the work that a killed process loses; it never changes a score.
+
+        Raises:
+            NasError: An unknown name, direction or option, or a proxy without name and revision
+                together with a cache that outlives this process.
+        """
+        if direction not in get_args(Direction):
+            hint = did_you_mean(str(direction), list(get_args(Direction)))
+            raise NasError(
+                f"direction: expected 'maximise' or 'minimise', got {direction!r}.{hint}"
+            )
+        if batch_size < 1:
+            raise NasError(f"batch_size: expected at least 1, got {batch_size}")
+        self.space = space
+        self.conditions = Conditions() if conditions is None else conditions
+        self.direction = direction
+        self.sign = 1 if direction == "maximise" else -1
+        self.cache: Cache = MemoryCache() if cache is None else cache
+        self.batch_size = batch_size
+        self.n_evaluations = 0
+        self.n_cached = 0
+        self.n_failures = 0
+        self._judge = _judge(proxy, space)
+        self.proxy = self._judge.name
+        # A memo, for a printed architecture is needed for its key and again for its trial.
+        self.text: Callable[[Arch], str] = lru_cache(maxsize=4096)(space.to_str)
+        self._context = hashlib.sha256(_context(space, self._judge, self.conditions).encode())
+        self._dimensions = np.asarray(space.dimensions)
+        self._second: Oracle | None = None
+        if tie_break is not None:
+            self._second = Oracle(
+                space,
+                tie_break,
+                conditions=self.conditions,
+                direction="maximise" if _judge(tie_break, space).direction > 0 else "minimise",
+                cache=self.cache,
+                batch_size=batch_size,
+            )
+        if not isinstance(self.cache, MemoryCache):
+            self.check_lasting()
+
+    def __repr__(self) -> str:
+        return f"<oracle: {self.direction} {self.proxy} on {self.space.name}>"
+
+    @property
+    def tie_break(self) -> str | None:
+        """The second proxy as a person writes it."""
+        return None if self._second is None else self._second.proxy
+
+    def warning(self) -> str | None:
+        """Return what to tell a person when the direction is against the proxy's declared one."""
+        if self.sign == self._judge.direction:
+            return None
+        better = "minimise" if self.sign > 0 else "maximise"
+        message = (
+            f"{self.proxy} on {self.space.name}: this search will {self.direction} a proxy whose "
+            f"{'lower' if self.sign > 0 else 'higher'} values are the better ones there; "
+            f"use direction={better!r}"
+        )
+        return f"{message}. {self._judge.advice}".rstrip(". ") + "."
+
+    def check_lasting(self) -> None:
+        """Raise NasError when the scores cannot be told from those of another version."""
+        if not self._judge.durable:
+            raise NasError(
+                f"proxy {self.proxy}: a lasting cache needs the attributes `name` and `revision` "
+                "on the proxy, so that scores of another version are never taken for its own"
+            )
+        if self._second is not None:
+            self._second.check_lasting()
+
+    def key(self, arch: Arch) -> str:
+        """Return the cache key of an architecture in the form that is scored."""
+        digest = self._context.copy()
+        digest.update(self.text(arch).encode())
+        return digest.hexdigest()
+
+    def score(self, archs: Sequence[Arch]) -> list[Verdict]:
+        """Judge architectures: one verdict for each, in their order.
+
+        Raises:
+            InvalidArch: A member of ``archs`` is no architecture of the space.
+        """
+        if not archs:
+            return []
+        judged = self._as_scored(archs)
+        keys = [self.key(arch) for arch in judged]
+        by_key = dict(zip(keys, judged, strict=True))  # in the order of asking, no key twice
+        known = self.cache.get_many(list(by_key))
+        missing = {key for key in by_key if key not in known}
+        if missing:
+            new = [(key, arch) for key, arch in by_key.items() if key in missing]
+            known.update(self._score_new(new))
+        verdicts: list[Verdict] = []
+        for key in keys:
+            cached = key not in missing
+            missing.discard(key)  # a repeat in the batch is answered from memory
+            found = known[key]
+            self.n_cached += cached
+            if isinstance(found, str):
+                self.n_failures += 1
+                verdicts.append(Failure(found, cached))
+            else:
+                verdicts.append(Score(found, cached))
+        return verdicts
+
+    def rank(self, scored: Sequence[tuple[Arch, float]], k: int | None = None) -> list[int]:
+        """Return the positions of the best ``k`` in ``scored``, best first.
+
+        By value in the direction of the search; equal values by the tie-break proxy (asked only
+        about ties that reach into the best ``k``; what fails it goes last), then fewer
+        parameters, then text.
+
+        Args:
+            scored: Architectures with the proxy's own value.
+            k: How many; by default all.
+        """
+        k = len(scored) if k is None else k
+        signed = [self.sign * value for _, value in scored]
+        if any(math.isnan(value) for value in signed):
+            raise NasError("rank: a score is NaN; a failure has no place in a ranking")
+        order = sorted(range(len(scored)), key=signed.__getitem__, reverse=True)
+        best: list[int] = []
+        for _, ties in groupby(order, key=signed.__getitem__):
+            if len(best) >= k:
+                break
+            best.extend(self._untie(list(ties), scored))
+        return best[:k]
+
+    def costs(self, archs: Sequence[Arch]) -> Costs:
+        """Count parameters and multiply-accumulates at the classes and resolution of the search."""
+        return self.space.costs(
+            self._population(archs),
+            num_classes=self.conditions.num_classes,
+            resolution=self.conditions.resolution,
+        )
+
+    def _untie(self, ties: list[int], scored: Sequence[tuple[Arch, float]]) -> list[int]:
+        if len(ties) == 1:
+            return ties
+        archs = [scored[i][0] for i in ties]
+        second = [0.0] * len(ties)
+        if self._second is not None:
+            sign = self._second.sign
+            second = [
+                -sign * verdict.value if isinstance(verdict, Score) else math.inf
+                for verdict in self._second.score(archs)
+            ]
+        params = self.costs(archs).params.tolist()
+        texts = [self.text(arch) for arch in archs]
+        return [i for _, _, _, i in sorted(zip(second, params, texts, ties, strict=True))]
+
+    def _population(self, archs: Sequence[Arch]) -> Population:
+        """Return ``archs`` as an array ``(N, D)``; refuse what is no architecture."""
+        try:
+            population = np.array(archs, dtype=np.int64)
+            fits = population.shape == (len(archs), len(self._dimensions)) and bool(
+                ((population >= 0) & (population < self._dimensions)).all()
+            )
+        except (ValueError, OverflowError):  # rows of unequal length, or no integers
+            fits = False
+        if not fits:
+            for arch in archs:
+                self.space.validate(arch)  # finds the culprit and words the message
+            raise InvalidArch(f"{self.space.name}: expected tuples of integers, got {archs!r}")
+        return population
+
+    def _as_scored(self, archs: Sequence[Arch]) -> list[Arch]:
+        population = self._population(archs)
+        if self._judge.of_function:
+            population = self.space.canonicalise(population)
+        return [tuple(row) for row in population.tolist()]
+
+    def _score_new(self, new: Sequence[tuple[str, Arch]]) -> dict[str, float | str]:
+        """Score in batches and remember each batch before the next one begins.
+
+        The one place where work is split: shards for several processes would be cut here.
+        """
+        known: dict[str, float | str] = {}
+        for start in range(0, len(new), self.batch_size):
+            some = new[start : start + self.batch_size]
+            findings = self._evaluate([arch for _, arch in some])
+            self.n_evaluations += len(some)
+            pairs = [(key, finding) for (key, _), finding in zip(some, findings, strict=True)]
+            known.update((key, finding.verdict) for key, finding in pairs)
+            lasting = {key: finding.verdict for key, finding in pairs if finding.lasting}
+            known.update(self.cache.put_many(lasting))
+        return known
+
+    def _evaluate(self, archs: Sequence[Arch]) -> list[_Finding]:
+        """Call the proxy; when it raises, call it once per architecture to find the culprits."""
+        try:
+            return self._call(archs)
+        except _PROGRAMMING:
+            raise
+        except _ANNOUNCED as error:
+            if len(archs) == 1:
+                return [_Finding(_reason(error), lasting=True)]
+        except _UNANNOUNCED as error:
+            if len(archs) == 1:
+                return [_Finding(_reason(error), lasting=False, error=error)]
+        findings = list(chain.from_iterable(self._evaluate([arch]) for arch in archs))
+        last = findings[-1].error
+        if last is not None and all(finding.error is not None for finding in findings):
+            last.add_note(f"so did all {len(archs)} architectures of the batch: not their fault")
+            raise last
+        return findings
+
+    def _call(self, archs: Sequence[Arch]) -> list[_Finding]:
+        answers = self._judge.call(self.space, archs, self.conditions)
+        if len(answers) != len(archs):
+            raise TypeError(
+                f"proxy {self.proxy} returned {len(answers)} answers for {len(archs)} architectures"
+            )
+        return [self._finding(answer) for answer in answers]
+
+    def _finding(self, answer: float | ProxyError) -> _Finding:
+        if isinstance(answer, ProxyError):
+            return _Finding(_reason(answer), lasting=True)
+        if not hasattr(answer, "__float__"):
+            raise TypeError(
+                f"proxy {self.proxy}: expected a number or a ProxyError, "
+                f"got {type(answer).__name__} {answer!r}"
+            )
+        value = float(answer)
+        if not math.isfinite(value):
+            return _Finding(f"the score is not finite: {value}", lasting=True)
+        return _Finding(value + 0.0, lasting=True)  # -0.0 becomes 0.0, as SQLite would make it
+
+
+class _Finding(NamedTuple):
+    """What came of one architecture.
+
+    Attributes:
+        verdict: The score, or the reason why there is none.
+        lasting: It would be the same next time.
+        error: What was raised, where it may be the machine's fault.
+    """
+
+    verdict: float | str
+    lasting: bool
+    error: BaseException | None = None
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of a message; the kind of error where that is not our own."""
+    lines = str(error).splitlines()
+    text = lines[0] if lines else ""
+    if isinstance(error, NasError) and text:
+        return text
+    return f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _judge(proxy: str | ProxySpec | OwnProxy, space: Space) -> _Judge:
+    if isinstance(proxy, str):
+        proxy = ProxySpec.parse(proxy)
+    if isinstance(proxy, ProxySpec):
+        return _built_in(proxy, space)
+    if not callable(proxy):
+        raise NasError(
+            f"proxy: expected a name such as 'meco', a ProxySpec or a callable, got {proxy!r}"
+        )
+    return _own(proxy, space)
+
+
+def _built_in(spec: ProxySpec, space: Space) -> _Judge:
+    proxy = spec.proxy
+
+    def call(space: Space, archs: Sequence[Arch], conditions: Conditions) -> _Answers:
+        return score_batch(space, [spec], archs, conditions)[0]
+
+    return _Judge(
+        name=str(spec),
+        # every option, not str(spec): a default that changes must change the key
+        identity={"proxy": spec.name, "options": spec.settings, "revision": proxy.revision},
+        durable=True,
+        of_function=spec.of_function,
+        direction=proxy.direction(space),
+        advice=proxy.advice.get(space.name, ""),
+        call=call,
+    )
+
+
+def _own(proxy: OwnProxy, space: Space) -> _Judge:
+    kind = type(proxy)
+    fallback = getattr(proxy, "__qualname__", kind.__qualname__)
+    name = str(getattr(proxy, "name", fallback))
+    revision = getattr(proxy, "revision", None)
+    directions = cast(Mapping[str, int], getattr(proxy, "directions", {}))
+    advice = cast(Mapping[str, str], getattr(proxy, "advice", {}))
+    return _Judge(
+        name=name,
+        identity={"own proxy": name, "revision": revision},  # never taken for a built-in one
+        durable=revision is not None and hasattr(proxy, "name"),
+        of_function=bool(getattr(proxy, "of_function", False)),
+        direction=directions.get(space.name, 1),
+        advice=advice.get(space.name, ""),
+        call=proxy,
+    )
+
+
+def _context(space: Space, judge: _Judge, conditions: Conditions) -> str:
+    """Return, as canonical JSON, all that a score depends on except the architecture."""
+    given = asdict(conditions)
+    given["device"] = str(conditions.device).split(":")[0]  # cuda:1 computes what cuda:0 does
+    if conditions.images is not None:
+        given["images"] = _content(conditions.images)
+    context = {
+        "space": space.name,
+        "space revision": space.revision,
+        "judge": judge.identity,
+        "conditions": given,
+        # from the metadata: torch itself is not needed to look up a score
+        "torch": importlib.metadata.version("torch"),
+    }
+    return json.dumps(context, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def _content(images: str) -> str:
+    """Return the sha256 of an image file, or of all files in a folder; else the text itself."""
+    path = Path(images)
+    files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return f"not a file: {images}"  # a name that the proxies know, or their error to report
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            part = hashlib.file_digest(stream, "sha256").hexdigest()
+        place = file.relative_to(path).as_posix() if file != path else ""
+        digest.update(f"{place}\0{part}\n".encode())
+    return digest.hexdigest()

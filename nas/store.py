@@ -1,0 +1,247 @@
+"""The durable score cache: one SQLite file that several processes may use at once.
+
+A key says everything that a score depends on (see :class:`nas.oracle.Oracle`), so a row never
+changes and never goes stale; it is only ever added. That is what makes resume a replay: a search
+that was killed asks the same questions again and finds the answers here.
+
+The file is in WAL mode: readers do not wait for a writer. WAL needs memory shared between the
+processes, so the file belongs on a local disk, not on a network share.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Self
+
+from spaces.errors import NasError
+
+APPLICATION_ID = 0x4E415353  # "NASS" in the file's header: this file is ours
+SCHEMA = 1
+BUSY_SECONDS = 30.0  # how long a process waits for another one's transaction
+_VARIABLES = 500  # values per SELECT; old SQLite builds allow 999
+
+_TABLE = """
+CREATE TABLE scores (
+    key TEXT PRIMARY KEY,  -- sha256, hexadecimal
+    value REAL,            -- IEEE double, exactly the proxy's value
+    reason TEXT,           -- why there is no value
+    CHECK ((value IS NULL) <> (reason IS NULL))
+) WITHOUT ROWID
+"""
+
+
+class Store:
+    """A score cache in a file: ``get_many`` and ``put_many``, one transaction each.
+
+    The file and its folder are made when they are missing. Safe for several processes and
+    threads, and across a fork. A store that was closed connects again when it is next used.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open or make the file.
+
+        Args:
+            path: The file; by custom ``scores.sqlite`` in a run folder.
+
+        Raises:
+            NasError: The file belongs to another program, is damaged, was written by a newer
+                version, or cannot be made here.
+        """
+        self.path = Path(path)
+        self._lock = RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._finalizer: weakref.finalize[..., Store] | None = None
+        self._pid = os.getpid()
+        with self._lock, self._errors():
+            self._connected()
+
+    def __repr__(self) -> str:
+        return f"<store {str(self.path)!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        with self._lock, self._errors():
+            row = self._connected().execute("SELECT count(*) FROM scores").fetchone()
+        return int(row[0])
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, float | str]:
+        """Return what is known: a score as ``float``, the reason of a failure as ``str``."""
+        found: dict[str, float | str] = {}
+        with self._lock, self._errors():
+            for start in range(0, len(keys), _VARIABLES):
+                some = keys[start : start + _VARIABLES]
+                marks = ",".join("?" * len(some))
+                rows = self._connected().execute(
+                    f"SELECT key, value, reason FROM scores WHERE key IN ({marks})", some
+                )
+                found.update(
+                    (key, reason if value is None else value) for key, value, reason in rows
+                )
+        return found
+
+    def put_many(self, verdicts: Mapping[str, float | str]) -> dict[str, float | str]:
+        """Add verdicts in one transaction and return what the file holds for their keys.
+
+        The first writer of a key wins. Two processes may score one architecture at the same
+        time and differ in the last bit (another number of threads); both then go on with the
+        value in the file, so that a replay sees what they saw.
+
+        Args:
+            verdicts: By key, a finite ``float``, or the reason of a failure as ``str``.
+
+        Raises:
+            ValueError: A value is not finite: a failure needs a reason, not a number.
+        """
+        rows: list[tuple[str, float | None, str | None]] = []
+        for key, verdict in verdicts.items():
+            if isinstance(verdict, str):
+                rows.append((key, None, verdict))
+            elif math.isfinite(verdict):
+                rows.append((key, float(verdict), None))
+            else:
+                raise ValueError(f"the score of {key} must be finite, got {verdict!r}")
+        if not rows:
+            return {}
+        with self._lock, self._errors():
+            connection = self._connected()
+            with _transaction(connection):
+                before = connection.total_changes
+                # not OR IGNORE, which would also skip what breaks the CHECK
+                connection.executemany(
+                    "INSERT INTO scores VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING", rows
+                )
+                added = connection.total_changes - before
+            if added == len(rows):
+                return dict(verdicts)
+            return self.get_many([key for key, _, _ in rows])
+
+    def close(self) -> None:
+        """Close the connection; the last process to do so folds the log into the file."""
+        with self._lock:
+            if self._finalizer is not None and self._pid == os.getpid():
+                self._finalizer()
+            self._finalizer = None
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        if self._finalizer is not None:  # we are the child of a fork: the connection is not ours
+            self._finalizer.detach()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # isolation_level None: no transaction begins unless this file says so
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._pid = os.getpid()
+        self._connection = connection
+        # Python 3.13 warns of a connection that is collected while it is open
+        self._finalizer = weakref.finalize(self, connection.close)
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        empty = self._is_empty(connection)  # before anything is written to a file that is not ours
+        _use_wal(connection)
+        # NORMAL: a killed process loses nothing, for the log is in the system's hands; a power
+        # cut may lose the last batches, which are scored again. FULL would wait for the disk at
+        # every batch and buy only that.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if empty:
+            with _transaction(connection):
+                if self._is_empty(connection):  # another process may have been faster
+                    connection.execute(_TABLE)
+                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _is_empty(self, connection: sqlite3.Connection) -> bool:
+        """Tell a new file from ours, and refuse any other."""
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        schema = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        if application == 0 and schema == 0 and tables == 0:
+            return True
+        if application != APPLICATION_ID:
+            raise NasError(
+                f"{self.path}: this SQLite file belongs to another program; "
+                "give the score cache a file of its own"
+            )
+        if schema != SCHEMA:
+            raise NasError(
+                f"{self.path}: this score cache has format {schema}, this version reads format "
+                f"{SCHEMA}; use the version that wrote it, or another file"
+            )
+        return False
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what SQLite and the file system report into an error that says what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            hint = "is the folder writable, and on a local disk with free space?"
+            if "locked" in str(error):
+                hint = f"another process has held it for more than {BUSY_SECONDS:.0f} s"
+            elif "no such" in str(error):
+                hint = "its table is gone; move the file away, the scores are computed again"
+            raise NasError(f"{self.path}: score cache: {error}; {hint}") from error
+        except sqlite3.DatabaseError as error:
+            raise NasError(
+                f"{self.path}: no score cache, or a damaged one ({error}); "
+                "move the file away, the scores are computed again"
+            ) from error
+        except OSError as error:
+            raise NasError(f"{self.path}: cannot make the folder of the cache: {error}") from error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")  # takes the write lock now, within the busy timeout
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):  # the first error is the one to show
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL, which is remembered in the file.
+
+    SQLite does not wait for a lock here, whatever the timeout, so two processes that make the
+    file together need this loop.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
