@@ -34,7 +34,8 @@ def environment(*, device: str = "cpu", seed: int | None = None) -> dict[str, An
     if seed is not None:
         found["seed"] = seed
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {**found, "command": sys.argv, "started": started}
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {**found, "command": command, "started": started}
 
 
 def version(package: str) -> str | None:

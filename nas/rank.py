@@ -169,7 +169,7 @@ def rank_proxies(
     n_boot: int = 1000,
     level: float = 0.95,
     score: ScoreFunction | None = None,
-    batch_size: int = 512,
+    batch_size: int = 2048,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RankReport:

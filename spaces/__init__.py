@@ -13,7 +13,11 @@ SPACES: dict[str, Space] = {
 }
 
 __all__ = [
+    "NASBENCH101",
+    "NATS_SSS",
+    "NATS_TSS",
     "SPACES",
+    "TRANSNAS_MICRO",
     "Arch",
     "CellSpace",
     "Costs",

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Before torch is loaded: on a busy machine, tiny operations split over threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -69,7 +69,7 @@ def _side_by_side(
     """
     threads = torch.get_num_threads()
     workers = min(len(parts), threads)
-    if workers < 2 or torch.device(device).type != "cpu":
+    if threads < 2 or torch.device(device).type != "cpu":
         return [score(part) for part in parts]
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -95,3 +95,20 @@ def test_images_from_a_file(tmp_path: object) -> None:
     noise = listen(space, spec, population, Conditions(resolution=16))
     image = listen(space, spec, population, Conditions(resolution=16, images=str(folder / "a.npy")))
     assert noise != image
+
+
+def test_the_number_of_workers_changes_nothing() -> None:
+    space = SPACES["nats_tss"]
+    population = np.unique(space.canonicalise(space.all()[:300]), axis=0)[:80]  # two parts
+    specs = [ProxySpec.parse("meco"), ProxySpec.parse("meco_opt:hooks=reference")]
+    before = torch.get_num_threads()
+    scores = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            scores.append(listen(space, specs[:1], population, Conditions(resolution=8)))
+            scores[-1] += listen(space, specs[1:], population[:4], Conditions(resolution=8))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert scores[0] == scores[1]

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Rank correlations over whole spaces: bash benchmarks/quality.sh DATA [NAS]
+#
+# DATA holds the tables (nats_tss.csv.gz, transnas_micro.csv.gz, nasbench101_500.csv.gz); NAS is the
+# command, `nas` by default. Writes benchmarks/results/*.json; benchmarks/render.py puts them into
+# benchmarks/README.md. About ten minutes on two cores.
+set -euo pipefail
+data=$1
+nas=${2:-nas}
+results=$(cd "$(dirname "$0")" && pwd)/results
+mkdir -p "$results"
+cd "$data"  # so that the results name the tables by their own names
+
+rank() { # NAME then the arguments of `nas rank`
+    local name=$1
+    shift
+    echo "== $name: nas rank $*" >&2
+    "$nas" rank --quiet --seed 0 --json - "$@" >"$results/$name.json"
+}
+
+for set in c10 c100 in16; do
+    rank "tss_$set" --space nats_tss --proxy meco,meco_opt,sed --truth "nats_tss.csv.gz:${set}_test_200"
+done
+for set in c10 c100 in16; do
+    rank "tss_reference_$set" --space nats_tss --sample 1000 \
+        --proxy "meco:hooks=reference" --proxy "meco_opt:hooks=reference" --proxy meco --proxy meco_opt \
+        --truth "nats_tss.csv.gz:${set}_test_200"
+done
+# Which maps MeCo hears was chosen on the even half of the topology space and is reported on the odd.
+for half in even odd; do
+    for set in c10 c100 in16; do
+        rank "choice_${half}_$set" --space nats_tss --half "$half" \
+            --proxy "meco:hooks=relu" --proxy "meco:hooks=conv" \
+            --proxy "meco_opt:hooks=relu" --proxy "meco_opt:hooks=conv" \
+            --truth "nats_tss.csv.gz:${set}_test_200"
+    done
+done
+for task in class_object class_scene; do
+    rank "transnas_$task" --space transnas_micro --proxy meco,meco_opt,sed --truth "transnas_micro.csv.gz:$task"
+done
+rank nb101 --space nasbench101 --proxy sed --truth "nasbench101_500.csv.gz:acc"
