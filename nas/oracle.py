@@ -413,7 +413,7 @@ class Oracle:
 
     def _finding(self, answer: float | ProxyError) -> _Finding:
         if isinstance(answer, ProxyError):
-            return _Finding(_reason(answer), lasting=True)
+            return _Finding(_reason(answer), lasting=answer.lasting)
         if not hasattr(answer, "__float__"):
             raise TypeError(
                 f"proxy {self.proxy}: expected a number or a ProxyError, "

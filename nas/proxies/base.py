@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 
 
 class ProxyError(NasError):
-    """A proxy has no number for an architecture; the text says why."""
+    """A proxy has no number for an architecture; the text says why.
+
+    Attributes:
+        lasting: The same question would fail again, so the failure may be remembered.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = True) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class ProxyOptionError(NasError, ValueError):

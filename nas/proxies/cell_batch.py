@@ -14,7 +14,7 @@ Letters: N architectures in the batch, K of them at one operation, C channels, H
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,7 +95,7 @@ def normalise(maps: Tensor) -> Tensor:
 
 
 @dataclass
-class _Feed:
+class Feed:
     """One pass of one batch: weights, listeners, and the numbering of maps."""
 
     seed: int
@@ -125,9 +125,9 @@ def feed_cells(
     population: Population,
     image: Tensor,
     seed: int,
-    listeners: Sequence[Listener],
-) -> None:
-    """Run the networks of a population on one image and tell their maps to the listeners.
+    make: Callable[[int], Sequence[Listener]],
+) -> list[Tensor]:
+    """Run the networks of a population on one image; return each listener's scores, ``(N,)``.
 
     Tells the roles ``relu``, ``conv`` and ``cell``.
 
@@ -137,9 +137,10 @@ def feed_cells(
             of it, and for them the events are those of :func:`nas.proxies.hooks.feed_module`.
         image: ``(1, 3, R, R)``; its format and place are those of the networks.
         seed: Seed of the weights, as for :func:`nas.proxies.weights.seed_weights`.
-        listeners: Who hears; made for N architectures.
+        make: Returns listeners for a number of architectures.
     """
-    feed = _Feed(seed, listeners, len(population), image)
+    listeners = make(len(population))
+    feed = Feed(seed, listeners, len(population), image)
     plan = _plan(space, population, str(image.device))
     everyone = torch.arange(feed.n, device=image.device)
     with torch.inference_mode():
@@ -154,9 +155,17 @@ def feed_cells(
             if kind == "cell":
                 x = _cell(feed, plan, name, x, everyone)
             elif kind == "reduction":
-                x = _reduction(feed, name, x, width, everyone, only_enter=number == last)
+                rectified = F.relu(x)
+                feed.tell("relu", rectified, everyone)
+                inside = width, (x.shape[2] + 1) // 2 * ((x.shape[3] + 1) // 2)
+                if number == last and not (
+                    feed.wanted("conv", *inside) or feed.wanted("relu", *inside)
+                ):
+                    break  # only what enters the block was wanted
+                x = reduction(feed, name, x, rectified, width, everyone)
             else:
                 feed.tell("relu", F.relu(normalise(x)), everyone)
+    return [listener.scores() for listener in listeners]
 
 
 def _steps(space: CellSpace) -> Iterator[tuple[str, str, int]]:
@@ -169,7 +178,7 @@ def _steps(space: CellSpace) -> Iterator[tuple[str, str, int]]:
     yield "end", "last", space.skeleton.widths[-1]
 
 
-def _last_wanted(feed: _Feed, space: CellSpace, resolution: int) -> int:
+def _last_wanted(feed: Feed, space: CellSpace, resolution: int) -> int:
     """Return the number of the last step with a map that some listener wants, -1 for none."""
     last, size, before = -1, resolution, space.skeleton.widths[0]
     for number, (kind, _, width) in enumerate(_steps(space)):
@@ -187,7 +196,7 @@ def _last_wanted(feed: _Feed, space: CellSpace, resolution: int) -> int:
     return last
 
 
-def _cell(feed: _Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> Tensor:
+def _cell(feed: Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> Tensor:
     """Run one cell for all: ``(N, C, H, W)`` to ``(N, C, H, W)``."""
     nodes: list[Tensor | None] = [x] + [None] * (plan.n_nodes - 1)
     rectified: dict[int, Tensor] = {}
@@ -215,7 +224,7 @@ def _cell(feed: _Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> T
     return result
 
 
-def _rectify(feed: _Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
+def _rectify(feed: Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
     """Return the ReLU of a node for all, ``(N, C, H, W)``, and tell it for those that read it."""
     rectified = F.relu(source)
     archs = plan.relu_archs[node]
@@ -224,7 +233,7 @@ def _rectify(feed: _Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
     return rectified
 
 
-def _convolve(feed: _Feed, name: str, group: _Group, rectified: Tensor, width: int) -> Tensor:
+def _convolve(feed: Feed, name: str, group: _Group, rectified: Tensor, width: int) -> Tensor:
     kernel = group.operation.kernel
     weight = feed.weight(f"{name}.op.1", width, width, kernel)
     maps = F.conv2d(rectified.index_select(0, group.archs), weight, padding=kernel // 2)
@@ -246,24 +255,26 @@ def _pool(operation: Operation, maps: Tensor) -> Tensor:
     return summed / summands
 
 
-def _reduction(
-    feed: _Feed, name: str, x: Tensor, width: int, everyone: Tensor, *, only_enter: bool
+def reduction(
+    feed: Feed, name: str, x: Tensor, rectified: Tensor, width: int, numbers: Tensor
 ) -> Tensor:
-    """Run one residual reduction for all; ``only_enter`` stops after its first ReLU."""
+    """Run one residual reduction, ``(K, C, H, W)`` to ``(K, width, H/2, W/2)``.
+
+    Args:
+        feed: The pass.
+        name: Of the block in its network.
+        x: What enters.
+        rectified: Its ReLU, which the caller has told.
+        width: Channels that leave.
+        numbers: What the listeners know the K maps by.
+    """
     before = x.shape[1]
-    rectified = F.relu(x)
-    feed.tell("relu", rectified, everyone)
-    inner_wanted = feed.wanted("conv", width, x.shape[2] * x.shape[3] // 4) or feed.wanted(
-        "relu", width, x.shape[2] * x.shape[3] // 4
-    )
-    if only_enter and not inner_wanted:
-        return x
     first = F.conv2d(rectified, feed.weight(f"{name}.conv_a.op.1", width, before, 3), None, 2, 1)
-    feed.tell("conv", first, everyone)
+    feed.tell("conv", first, numbers)
     rectified = F.relu(normalise(first))
-    feed.tell("relu", rectified, everyone)
+    feed.tell("relu", rectified, numbers)
     second = F.conv2d(rectified, feed.weight(f"{name}.conv_b.op.1", width, width, 3), None, 1, 1)
-    feed.tell("conv", second, everyone)
+    feed.tell("conv", second, numbers)
     short = F.conv2d(F.avg_pool2d(x, 2), feed.weight(f"{name}.downsample.1", width, before, 1))
-    feed.tell("conv", short, everyone)
+    feed.tell("conv", short, numbers)
     return normalise(second) + short

@@ -52,7 +52,9 @@ class Event:
 class Listener(Protocol):
     """Turns events into one number per architecture.
 
-    A feeder may leave out any event whose roles the listener does not want.
+    A feeder may leave out any event whose roles the listener does not want, and may number maps
+    by what shares them instead of by architecture, adding the scores of each one's numbers up: a
+    listener on the batched route is a sum over events.
     """
 
     roles: frozenset[str]

@@ -15,9 +15,11 @@ from nas.proxies.base import Conditions, Outcome, ProxyError, ProxySpec, outcome
 from nas.proxies.cell_batch import feed_cells
 from nas.proxies.events import Listener
 from nas.proxies.hooks import feed_module
+from nas.proxies.size_batch import feed_sizes
 from nas.proxies.weights import draw_images, seed_weights
 from nas.seeds import child_seed, seeded_torch
 from spaces import Arch, CellSpace, Population, Space
+from spaces.nats_sss import NatsSss
 
 #: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
 #: whoever wrote the proxy, and ends the run.
@@ -28,6 +30,11 @@ _BROKEN = (RuntimeError, ValueError, ArithmeticError, IndexError)
 #: enough that the maps of one node stay near the processor. A constant, for the last bits of a
 #: score may depend on it.
 BATCH = 64
+
+#: Networks per pass over the size space: those of one first width, when the whole space is asked.
+SIZES_BATCH = 4096
+
+Feeder = Callable[[Population, Tensor, int, Callable[[int], Sequence[Listener]]], list[Tensor]]
 
 _BUILDING = threading.Lock()
 
@@ -44,12 +51,17 @@ def listen(
         conditions: Everything else that a score depends on.
     """
     rows: list[list[Outcome]] = [[] for _ in specs]
+    found = _feeder(space)
     for batched in (True, False):
-        group = [i for i, spec in enumerate(specs) if _runs_batched(space, spec) is batched]
+        group = [
+            i
+            for i, spec in enumerate(specs)
+            if (found is not None and spec.proxy.batched(spec.options)) is batched
+        ]
         if not group:
             continue
         chosen = [specs[i] for i in group]
-        size = BATCH if batched else 1
+        size = found[0] if found is not None and batched else 1
         parts = [population[start : start + size] for start in range(0, len(population), size)]
         score = partial(_part, space, chosen, conditions, batched)
         for results in _side_by_side(score, parts, conditions.device):
@@ -103,30 +115,36 @@ def _arch(row: Population) -> Arch:
     return tuple(int(value) for value in row)
 
 
-def _runs_batched(space: Space, spec: ProxySpec) -> bool:
-    return isinstance(space, CellSpace) and spec.proxy.batched(spec.options)
+def _feeder(space: Space) -> tuple[int, Feeder] | None:
+    """Return the feeder that runs many networks of a space at once, and how many; if it has one."""
+    if isinstance(space, CellSpace):
+        return BATCH, partial(feed_cells, space)
+    if isinstance(space, NatsSss):
+        return SIZES_BATCH, feed_sizes
+    return None
 
 
 def _batch(
     space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
 ) -> list[list[Outcome]] | None:
     """Score a batch in one pass per repeat; ``None`` where the pass broke."""
-    assert isinstance(space, CellSpace)
+    found = _feeder(space)
+    assert found is not None
+    _, feed = found
     totals = torch.zeros((len(specs), len(population)), dtype=torch.float64)
     try:
         for repeat in range(conditions.repeats):
             now = one_repeat(conditions, repeat)
-            listeners = _listeners(specs, len(population), now)
             image = input_image(conditions, repeat)
-            feed_cells(space, population, image, now.seed, listeners)
-            totals += torch.stack([each.scores().cpu() for each in listeners])
+            make = partial(_listeners, specs, conditions=now)
+            totals += torch.stack([row.cpu() for row in feed(population, image, now.seed, make)])
     except _BROKEN:
         return None
     means = (totals / conditions.repeats).tolist()
     return [[outcome(s, v) for v in row] for s, row in zip(specs, means, strict=True)]
 
 
-def _listeners(specs: Sequence[ProxySpec], n: int, conditions: Conditions) -> list[Listener]:
+def _listeners(specs: Sequence[ProxySpec], n: int, *, conditions: Conditions) -> list[Listener]:
     makers = [(spec.proxy.listener, spec.options) for spec in specs]
     return [make(n, conditions, options) for make, options in makers if make is not None]
 
@@ -156,11 +174,13 @@ def _one(
         for repeat in range(conditions.repeats):
             now = one_repeat(conditions, repeat)
             seed_weights(net, now.seed)
-            listeners = _listeners(specs, 1, now)
+            listeners = _listeners(specs, 1, conditions=now)
             feed_module(net, input_image(conditions, repeat), listeners)
             totals += torch.cat([each.scores().cpu() for each in listeners])
     except _BROKEN as error:
         reason = f"{type(error).__name__}: {error}"
-        return [ProxyError(f"{spec}: {reason}") for spec in specs]
+        # Out of memory is the machine's fault, and another day's answer may be another.
+        lasting = not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error)
+        return [ProxyError(f"{spec}: {reason}", lasting=lasting) for spec in specs]
     means = (totals / conditions.repeats).tolist()
     return [outcome(spec, value) for spec, value in zip(specs, means, strict=True)]
