@@ -27,6 +27,7 @@ def environment(*, device: str = "cpu", seed: int | None = None) -> dict[str, An
         "cpus": os.cpu_count(),
         "device": device,
         "device_name": device_name(device),
+        "cpu": cpu_name(),
     }
     torch = sys.modules.get("torch")  # loaded by whatever needed it; nothing here is worth loading
     if torch is not None:
@@ -53,6 +54,17 @@ def device_name(device: str) -> str:
 
         if torch.cuda.is_available():
             return torch.cuda.get_device_name(device)
+    return cpu_name()
+
+
+def cpu_name() -> str:
+    """Return what a person calls the processor."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
     return platform.processor() or platform.machine()
 
 

@@ -13,7 +13,6 @@ import io
 import json
 import math
 import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -222,7 +221,6 @@ def rank_proxies(
         )
     described = {
         **environment(device="cpu" if conditions is None else conditions.device, seed=seed),
-        "cpu": _cpu_name(),
         "conditions": None if conditions is None else asdict(conditions),
         "space": space.name,
         "truth": truth.source,
@@ -396,16 +394,6 @@ def _reasons(scored: Sequence[float | Exception]) -> dict[str, int]:
         elif not math.isfinite(result):
             counted["not a finite number"] += 1
     return dict(counted.most_common())
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
 
 
 def _number(value: float) -> float | None:
