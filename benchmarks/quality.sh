@@ -2,8 +2,9 @@
 # Rank correlations over whole spaces: bash benchmarks/quality.sh DATA [NAS]
 #
 # DATA holds the tables (nats_tss.csv.gz, transnas_micro.csv.gz, nasbench101_500.csv.gz); NAS is the
-# command, `nas` by default. Writes benchmarks/results/*.json; benchmarks/render.py puts them into
-# benchmarks/README.md. About ten minutes on two cores.
+# command, `nas` by default. ONLY=tss_c10 (a regular expression) runs just the results of that name.
+# Writes benchmarks/results/*.json; benchmarks/render.py puts them into benchmarks/README.md. About a
+# quarter of an hour on two cores, most of it for the reference readings, one network at a time.
 set -euo pipefail
 data=$1
 nas=${2:-nas}
@@ -14,6 +15,7 @@ cd "$data"  # so that the results name the tables by their own names
 rank() { # NAME then the arguments of `nas rank`
     local name=$1
     shift
+    [[ $name =~ ^(${ONLY:-.*})$ ]] || return 0
     echo "== $name: nas rank $*" >&2
     "$nas" rank --quiet --seed 0 --json - "$@" >"$results/$name.json"
 }
@@ -26,6 +28,8 @@ for set in c10 c100 in16; do
         --proxy "meco:hooks=reference" --proxy "meco_opt:hooks=reference" --proxy meco --proxy meco_opt \
         --truth "nats_tss.csv.gz:${set}_test_200"
 done
+rank tss_image_c10 --space nats_tss --sample 1000 --images cifar10_lossless_subset.npz \
+    --proxy meco --proxy meco_opt --truth "nats_tss.csv.gz:c10_test_200"
 # Which maps MeCo hears was chosen on the even half of the topology space and is reported on the odd.
 for half in even odd; do
     for set in c10 c100 in16; do

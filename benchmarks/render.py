@@ -78,6 +78,7 @@ TABLES = {
     "reference": lambda: ranks("tss_reference_c10", "tss_reference_c100", "tss_reference_in16"),
     "choice-even": lambda: choice("even"),
     "choice-odd": lambda: choice("odd"),
+    "image": lambda: ranks("tss_image_c10"),
     "other": lambda: ranks("transnas_class_object", "transnas_class_scene", "nb101"),
     "speed": speed,
 }

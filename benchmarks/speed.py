@@ -2,8 +2,8 @@
 
 The reference is one network at a time as published scripts do it: build it, hook every module,
 ``torch.corrcoef`` and a general eigen-solver per hook call. It is timed on a sample and scaled to
-the whole space; ours scores the whole space. The reference runs with one torch thread and with torch's
-own choice, and the faster of the two counts.
+the whole space; ours scores the whole space. The reference runs with one torch thread and with
+torch's own choice, and the faster of the two counts.
 """
 
 from __future__ import annotations
