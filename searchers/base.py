@@ -101,7 +101,9 @@ class Strategy(ABC):
             proposals = self._propose(n - len(found))
             if len(proposals) == 0:
                 break
-            for arch in self._canonical(proposals)[: n - len(found)]:
+            for arch in self._canonical(proposals):
+                if len(found) == n:
+                    break
                 if arch in self._asked:
                     vain += 1
                 else:
@@ -132,7 +134,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def _propose(self, n: int) -> Sequence[Arch] | Population:
-        """Return architectures worth scoring next, the best first; only ``n`` are used.
+        """Return architectures worth scoring next, the best first; ``n`` new ones are used.
 
         They need be neither canonical nor new: what is known (:attr:`_asked`) is dropped, and the
         hook is called again for the rest. Whole blocks are asked for, because canonicalising a

@@ -66,10 +66,11 @@ class Evolution(Strategy):
     def _propose(self, n: int) -> Sequence[Arch] | Population:
         if len(self._alive) < self._population:
             return self._sample(n)
+        n = max(n, 16)  # some will be known already, and a block costs little more than one
         alive = list(self._alive)
         drawn = self._rng.integers(len(alive), size=(n, self._tournament)).tolist()
         parents = [max([alive[i] for i in row])[2] for row in drawn]
-        return [self.space.mutate(parent, self._rng) for parent in parents]
+        return self.space.mutate_many(parents, self._rng)
 
     def _observe(self, candidate: Candidate, score: float | None) -> None:
         if score is not None:

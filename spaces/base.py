@@ -6,6 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -71,6 +72,12 @@ class Space(ABC):
         Raises:
             InvalidArch: No integers, wrong length, or a value out of range.
         """
+        if type(arch) is tuple and len(arch) == len(self.dimensions):  # what it nearly always is
+            for value, size in zip(arch, self.dimensions, strict=True):
+                if type(value) is not int or not 0 <= value < size:
+                    break
+            else:
+                return arch
         try:
             values = tuple(operator.index(value) for value in arch)
         except TypeError:  # a text, a fraction, no sequence at all: int() would take some of them
@@ -95,10 +102,7 @@ class Space(ABC):
         return tuple(rng.integers(self.dimensions).tolist())
 
     def sample_many(self, n: int, rng: np.random.Generator) -> Population:
-        """Draw ``n`` architectures uniformly, with replacement, ``(n, D)``.
-
-        A space in which every combination of choices is a member may draw them all at once.
-        """
+        """Draw ``n`` architectures uniformly, with replacement, ``(n, D)``."""
         return np.asarray([self.sample(rng) for _ in range(n)], dtype=np.int64)
 
     def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
@@ -109,6 +113,10 @@ class Space(ABC):
         shift = int(rng.integers(1, size))  # a shift cannot return the parent
         changed = (arch[position] + shift) % size
         return (*arch[:position], changed, *arch[position + 1 :])
+
+    def mutate_many(self, archs: Sequence[Arch], rng: np.random.Generator) -> Population:
+        """Return a mutation of each architecture, ``(n, D)``."""
+        return np.asarray([self.mutate(arch, rng) for arch in archs], dtype=np.int64)
 
     def crossover(self, first: Arch, second: Arch, rng: np.random.Generator) -> Arch:
         """Take each choice from one of the two parents with equal probability."""
@@ -218,3 +226,55 @@ class Space(ABC):
 
         It maps ``(N, 3, H, W)`` images to ``(N, num_classes)`` logits.
         """
+
+
+class ProductSpace(Space):
+    """A space in which every combination of choices is a member: it can be enumerated."""
+
+    def enumerate(self) -> Population:
+        """Return every architecture, the last choice varying fastest, ``(len, D)``."""
+        grid = np.indices(self.dimensions, dtype=np.int64)
+        return np.ascontiguousarray(grid.reshape(len(self.dimensions), -1).T)
+
+    @cached_property
+    def _strides(self) -> NDArray[np.int64]:
+        """Weights that turn a row into its place in :meth:`enumerate`, ``(D,)``."""
+        sizes = np.asarray(self.dimensions, dtype=np.int64)
+        return np.append(np.cumprod(sizes[::-1])[::-1][1:], 1)
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Enumeration places in the official order, ``(len,)``; spaces with another override it."""
+        return np.arange(len(self))
+
+    @cached_property
+    def _place(self) -> NDArray[np.int64]:
+        """The inverse of :attr:`_order`."""
+        inverse = np.empty_like(self._order)
+        inverse[self._order] = np.arange(len(self))
+        return inverse
+
+    @cached_property
+    def _all(self) -> Population:
+        members = self.enumerate()[self._order]
+        members.setflags(write=False)
+        return members
+
+    def all(self) -> Population:
+        return self._all
+
+    def index(self, arch: Arch) -> int:
+        return int(self._place[int(np.dot(self.validate(arch), self._strides))])
+
+    def sample_many(self, n: int, rng: np.random.Generator) -> Population:
+        return rng.integers(self.dimensions, size=(n, len(self.dimensions)))
+
+    def mutate_many(self, archs: Sequence[Arch], rng: np.random.Generator) -> Population:
+        members = np.array(archs, dtype=np.int64)
+        sizes = np.asarray(self.dimensions)
+        rows = np.arange(len(members))
+        free = np.flatnonzero(sizes > 1)
+        position = free[rng.integers(len(free), size=len(members))]
+        shift = rng.integers(1, sizes[position])
+        members[rows, position] = (members[rows, position] + shift) % sizes[position]
+        return members

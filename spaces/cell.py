@@ -8,7 +8,7 @@ populations. A new cell space is a new pair of tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.base import Arch, Costs, Population, Space
+from spaces.base import Arch, Costs, Population, ProductSpace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,7 +138,7 @@ class CellGraph:
         return live
 
 
-class CellSpace(Space):
+class CellSpace(ProductSpace):
     """Every choice of one operation per edge of a cell, repeated through a skeleton.
 
     Attributes:
@@ -161,44 +161,6 @@ class CellSpace(Space):
     def operations(self, arch: Arch) -> tuple[Operation, ...]:
         """Return the chosen operation of every edge, in the order of ``edges``."""
         return tuple(edge.operations[i] for edge, i in zip(self.edges, arch, strict=True))
-
-    def enumerate(self) -> Population:
-        """Return every architecture, the last choice varying fastest, ``(len, E)``."""
-        grid = np.indices(self.dimensions, dtype=np.int64)
-        return np.ascontiguousarray(grid.reshape(len(self.dimensions), -1).T)
-
-    @cached_property
-    def _strides(self) -> NDArray[np.int64]:
-        """Weights that turn a row into its place in :meth:`enumerate`, ``(E,)``."""
-        sizes = np.asarray(self.dimensions, dtype=np.int64)
-        return np.append(np.cumprod(sizes[::-1])[::-1][1:], 1)
-
-    @cached_property
-    def _order(self) -> NDArray[np.int64]:
-        """Enumeration places in the official order, ``(len,)``; spaces with another override it."""
-        return np.arange(len(self))
-
-    @cached_property
-    def _place(self) -> NDArray[np.int64]:
-        """The inverse of :attr:`_order`."""
-        inverse = np.empty_like(self._order)
-        inverse[self._order] = np.arange(len(self))
-        return inverse
-
-    @cached_property
-    def _all(self) -> Population:
-        members = self.enumerate()[self._order]
-        members.setflags(write=False)
-        return members
-
-    def sample_many(self, n: int, rng: np.random.Generator) -> Population:
-        return rng.integers(self.dimensions, size=(n, len(self.dimensions)))
-
-    def all(self) -> Population:
-        return self._all
-
-    def index(self, arch: Arch) -> int:
-        return int(self._place[int(np.dot(self.validate(arch), self._strides))])
 
     def canonicalise(self, population: Population) -> Population:
         return self.enumerate_rows(self._representative[population @ self._strides])
@@ -385,20 +347,6 @@ def reduction_costs(c_in: int, c_out: int, size: int) -> tuple[int, int]:
         + conv_flops(c_in, c_out, 1, size)
     )
     return params, flops
-
-
-def join_edges(names: Sequence[str], edges: Sequence[Edge]) -> str:
-    """Print a cell as NAS-Bench-201 does: ``|op~source|...|+|op~source|...|``, a group per node."""
-    targets = sorted({edge.target for edge in edges})
-    groups = [
-        "".join(
-            f"{name}~{edge.source}|"
-            for name, edge in zip(names, edges, strict=True)
-            if edge.target == target
-        )
-        for target in targets
-    ]
-    return "+".join(f"|{group}" for group in groups)
 
 
 _Row = NDArray[np.uint64]

@@ -8,13 +8,12 @@ reduction, cell. A cell may change the width, then the edges that leave its inpu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.base import Arch, Costs, Population, Space
+from spaces.base import Arch, Costs, Population, ProductSpace
 from spaces.cell import CellGraph, Operation, conv_flops, conv_params, reduction_costs
 from spaces.errors import InvalidArch
 from spaces.nats_tss import NATS_TSS
@@ -30,7 +29,7 @@ CELL = NATS_TSS.from_str(
 )
 
 
-class NatsSss(Space):
+class NatsSss(ProductSpace):
     """The size space; an architecture is five indices into 8, 16, ..., 64 channels."""
 
     name = "nats_sss"
@@ -49,22 +48,6 @@ class NatsSss(Space):
                 f"':', each one of {', '.join(known)}, such as '64:64:64:64:64'"
             )
         return tuple(known.index(width) for width in widths)
-
-    @cached_property
-    def _all(self) -> Population:
-        grid = np.indices(self.dimensions, dtype=np.int64).reshape(len(self.dimensions), -1)
-        members = np.ascontiguousarray(grid.T)
-        members.setflags(write=False)
-        return members
-
-    def sample_many(self, n: int, rng: np.random.Generator) -> Population:
-        return rng.integers(self.dimensions, size=(n, len(self.dimensions)))
-
-    def all(self) -> Population:
-        return self._all
-
-    def index(self, arch: Arch) -> int:
-        return int(np.ravel_multi_index(self.validate(arch), self.dimensions))
 
     def canonicalise(self, population: Population) -> Population:
         return population  # different widths are different functions

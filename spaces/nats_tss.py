@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.base import Arch
-from spaces.cell import CellSpace, Operation, complete_edges, join_edges
+from spaces.cell import CellSpace, Edge, Operation, complete_edges
 from spaces.errors import InvalidArch, did_you_mean
 
 OPERATIONS = (
@@ -24,12 +24,24 @@ OPERATIONS = (
 )
 
 
+_EDGES = complete_edges(4, OPERATIONS)
+
+
+def _part(edge: Edge, operation: Operation) -> str:
+    """Print one edge; the first that enters a node opens the node's group."""
+    opens = "" if edge.source else "|" if edge.target == 1 else "+|"
+    return f"{opens}{operation.name}~{edge.source}|"
+
+
+_PARTS = tuple(tuple(_part(edge, op) for op in edge.operations) for edge in _EDGES)
+
+
 class NatsTss(CellSpace):
     """An architecture is the operation on each of the edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
 
     name = "nats_tss"
     summary = "NATS-Bench topology (NAS-Bench-201): 5 operations on 6 edges, 15,625 cells"
-    edges = complete_edges(4, OPERATIONS)
+    edges = _EDGES
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
@@ -40,7 +52,8 @@ class NatsTss(CellSpace):
         return np.asarray(places)
 
     def to_str(self, arch: Arch) -> str:
-        return join_edges([op.name for op in self.operations(self.validate(arch))], self.edges)
+        valid = self.validate(arch)
+        return "".join([parts[i] for parts, i in zip(_PARTS, valid, strict=True)])
 
     def from_str(self, text: str) -> Arch:
         names = [part.split("~")[0] for part in text.replace("+", "").split("|") if part]
