@@ -27,10 +27,10 @@ from spaces import SPACES, Arch, Space
 
 
 def reference_seconds(space: Space, archs: list[Arch], channels: int | None) -> float:
-    """Return the median seconds per network of the reference form, at its best thread count."""
+    """Return the mean seconds per network of the reference form, at its best thread count."""
     image = torch.randn(1, 3, 32, 32)
     default = torch.get_num_threads()
-    medians = []
+    means = []
     try:
         for threads in sorted({1, default}):
             torch.set_num_threads(threads)
@@ -39,10 +39,10 @@ def reference_seconds(space: Space, archs: list[Arch], channels: int | None) -> 
                 began = time.perf_counter()
                 _reference(space.build(arch), image, channels)
                 times.append(time.perf_counter() - began)
-            medians.append(statistics.fmean(times))
+            means.append(statistics.fmean(times))
     finally:
         torch.set_num_threads(default)
-    return min(medians)
+    return min(means)
 
 
 def _reference(net: nn.Module, image: Tensor, channels: int | None) -> float:

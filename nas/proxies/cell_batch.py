@@ -129,7 +129,7 @@ def feed_cells(
 ) -> list[Tensor]:
     """Run the networks of a population on one image; return each listener's scores, ``(N,)``.
 
-    Tells the roles ``relu``, ``conv`` and ``cell``.
+    Tells the roles ``relu`` and ``conv``.
 
     Args:
         space: A cell space.
@@ -153,7 +153,7 @@ def feed_cells(
             if number > last:
                 break
             if kind == "cell":
-                x = _cell(feed, plan, name, x, everyone)
+                x = _cell(feed, plan, name, x)
             elif kind == "reduction":
                 rectified = F.relu(x)
                 feed.tell("relu", rectified, everyone)
@@ -182,13 +182,10 @@ def _last_wanted(feed: Feed, space: CellSpace, resolution: int) -> int:
     """Return the number of the last step with a map that some listener wants, -1 for none."""
     last, size, before = -1, resolution, space.skeleton.widths[0]
     for number, (kind, _, width) in enumerate(_steps(space)):
-        roles: tuple[str, ...] = ("relu",)
+        roles = ("relu",) if kind == "end" else ("relu", "conv")
         entering = (before, size)
         if kind == "reduction":
             size = (size + 1) // 2
-            roles = ("relu", "conv")
-        elif kind == "cell":
-            roles = ("relu", "conv", "cell")
         shapes = {entering, (width, size)}
         if any(feed.wanted(role, c, s * s) for role in roles for c, s in shapes):
             last = number
@@ -196,7 +193,7 @@ def _last_wanted(feed: Feed, space: CellSpace, resolution: int) -> int:
     return last
 
 
-def _cell(feed: Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> Tensor:
+def _cell(feed: Feed, plan: _Plan, name: str, x: Tensor) -> Tensor:
     """Run one cell for all: ``(N, C, H, W)`` to ``(N, C, H, W)``."""
     nodes: list[Tensor | None] = [x] + [None] * (plan.n_nodes - 1)
     rectified: dict[int, Tensor] = {}
@@ -218,10 +215,8 @@ def _cell(feed: Feed, plan: _Plan, name: str, x: Tensor, everyone: Tensor) -> Te
             else:
                 out = _pool(group.operation, source.index_select(0, group.archs))
             target.index_add_(0, group.archs, out)
-    out_node = nodes[-1]
-    result = x.new_zeros(x.shape) if out_node is None else out_node
-    feed.tell("cell", result, everyone)
-    return result
+    result = nodes[-1]
+    return x.new_zeros(x.shape) if result is None else result
 
 
 def _rectify(feed: Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:

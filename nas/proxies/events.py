@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: What a module is to a listener; ``other`` covers containers and whatever has no name of its own.
-ROLES = frozenset({"relu", "conv", "norm", "pool", "skip", "zero", "linear", "cell", "other"})
+ROLES = frozenset({"relu", "conv", "norm", "pool", "skip", "linear", "other"})
 
 
 @dataclass(frozen=True)

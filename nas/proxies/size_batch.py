@@ -76,7 +76,7 @@ def feed_sizes(
 ) -> list[Tensor]:
     """Run the networks of a population on one image; return each listener's scores, ``(N,)``.
 
-    Tells the roles ``relu``, ``conv`` and ``cell``.
+    Tells the roles ``relu`` and ``conv``.
 
     Args:
         population: ``(N, 5)``.
@@ -167,6 +167,4 @@ def _cell(feed: Feed, name: str, x: Tensor, width: int, numbers: Tensor) -> Tens
             made = normalise(made)
         known = values.get(edge.target)
         values[edge.target] = made if known is None else known + made
-    result = values[max(values)]
-    feed.tell("cell", result, numbers)
-    return result
+    return values[max(values)]

@@ -27,14 +27,16 @@ def degenerate(space: Space) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("space", BATCHED_SPACES, ids=lambda space: space.name)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
 def test_both_feeders_give_the_same_scores(
-    space: Space, name: str, dtype: str, tolerance: float
+    space: Space, name: str, dtype: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(1)
     drawn = [space.sample(rng) for _ in range(8)] + degenerate(space)
     population = np.unique(space.canonicalise(np.asarray(drawn)), axis=0)
     conditions = Conditions(resolution=16, dtype=dtype)  # type: ignore[arg-type]
     spec = [ProxySpec.parse(name)]
-    batched = listen(space, spec, population, conditions)[0]
+    with monkeypatch.context() as patch:  # a batch that breaks would be scored one by one
+        patch.setattr("nas.proxies.forward.listen_one_by_one", lambda *args: pytest.fail("broke"))
+        batched = listen(space, spec, population, conditions)[0]
     single = listen_one_by_one(space, spec, population, conditions)[0]
     assert batched == pytest.approx(single, rel=tolerance, abs=1e-9)
     if dtype == "float64":

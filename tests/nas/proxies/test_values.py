@@ -109,7 +109,7 @@ def test_the_reference_reading_makes_the_hook_calls_that_the_authors_script_make
     calls = []
 
     class Counter:
-        roles = frozenset({"relu", "conv", "norm", "pool", "skip", "zero", "cell", "other"})
+        roles = frozenset({"relu", "conv", "norm", "pool", "skip", "other"})
 
         def wants(self, channels: int, positions: int) -> bool:
             return positions > 1
