@@ -18,7 +18,8 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing"},
-    {"proxies", "benchmark", "training"},
+    {"networks"},
+    {"proxies", "benchmark", "training", "features"},
     {"oracle", "ensemble", "design"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank"},

@@ -1,12 +1,16 @@
 """What a proxy is, how it is named in text, and how a batch of architectures is scored.
 
-A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of two routes:
+A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of three routes:
 
 ``population``
     Data-free: a function of the architectures alone, for a whole population at once.
 ``listener``
-    Forward only: it hears the feature maps of one pass over one image. Networks that the batched
-    feeder knows are run many at a time, any other one by one; the numbers agree.
+    Forward only: it hears the feature maps of one pass, and adds something up over them.
+``gauge``
+    It asks the networks: for logits, gradients by the images, by the maps, by the weights.
+
+The last two run networks that a batched form knows many at a time and any other one by one; the
+numbers agree. Whoever needs a gradient for every single weight runs one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +32,12 @@ from spaces import Arch, NasError, Population, Space, look_up
 from spaces.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from nas.proxies.events import Listener
+    from torch import Tensor, nn
+
+    from nas.networks.events import Listener
+    from nas.networks.images import Images
+    from nas.networks.weights import Kind
+    from nas.proxies.routes import Subject
 
 
 class ProxyError(NasError):
@@ -56,8 +65,9 @@ class Conditions:
         resolution: Height and width of the input image in pixels.
         seed: Seed of weights, images and any draw of a proxy.
         repeats: Scores are the mean over this many draws of weights and images.
-        images: ``None`` for standard normal noise, else a file of images
-            (:func:`nas.proxies.weights.load_images`).
+        images: ``None`` for standard normal noise with random labels, else a file of images
+            (:func:`nas.networks.images.load_images`).
+        minibatch: Images per minibatch, for proxies that read more than one.
         dtype: Number format of the networks.
         device: Where they run, as torch writes it: ``cpu``, ``cuda``, ``cuda:1``.
     """
@@ -67,11 +77,13 @@ class Conditions:
     seed: int = 0
     repeats: int = 1
     images: str | None = None
+    minibatch: int = 64
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, low in (("num_classes", 1), ("resolution", 8), ("repeats", 1), ("seed", 0)):
+        lowest = {"num_classes": 1, "resolution": 8, "repeats": 1, "seed": 0, "minibatch": 2}
+        for name, low in lowest.items():
             if getattr(self, name) < low:
                 raise NasError(f"{name} must be at least {low}, got {getattr(self, name)}")
         if self.dtype not in ("float32", "float64"):
@@ -83,6 +95,10 @@ class NoOptions:
     """The options of a proxy that has none."""
 
 
+#: How a proxy runs: without networks, on many at a time, or on one after the other.
+Route = Literal["data-free", "batched", "one by one"]
+
+
 @dataclass(frozen=True)
 class Proxy:
     """One way to judge an untrained architecture; higher is better, as its paper has it.
@@ -91,11 +107,20 @@ class Proxy:
         name: Key in the table.
         summary: One line for a person.
         paper: Where it comes from.
-        reads: What it looks at besides the architecture: ``images``, ``labels``, ``gradients``.
+        reads: What it looks at besides architecture and weights: ``images``, ``labels``,
+            ``gradients``; ``noise`` if it draws inputs of its own.
         options: Frozen dataclass of its settings, all with defaults.
         population: Data-free route: ``(space, population (N, D), conditions, options) -> (N,)``.
         listener: Forward route: ``(N, conditions of one repeat, options) -> Listener``.
-        batched: Whether, under these options, the batched feeder may serve the listener.
+        gauge: Asking route: ``(subject of N networks, options) -> (N,)`` in float64.
+        module: For a data-free proxy that is also defined on a network: ``(net, one image) -> float``.
+        sees: What a listener's pass runs on: one ``image``, the shared ``minibatch``, or its
+            ``own`` input.
+        own: The input of a listener that has its own: ``(images, conditions, options) -> (M, C, H, W)``.
+        weights: How the weights of a listener's pass are drawn.
+        batched: Whether, under these options, many networks may be asked at a time.
+        additive: Whether a listener only adds up over maps, so that maps may be shared.
+        twice: It differentiates gradients by the weights again.
         of_function: Whether, under these options, the score depends only on the function that an
             architecture computes, so that its canonical form may be scored in its place.
         undefined: Why there may be no finite number, for the message of a failure.
@@ -111,7 +136,14 @@ class Proxy:
     options: type[Any] = NoOptions
     population: Callable[[Space, Population, Conditions, Any], NDArray[np.float64]] | None = None
     listener: Callable[[int, Conditions, Any], Listener] | None = None
+    gauge: Callable[[Subject, Any], Tensor] | None = None
+    module: Callable[[nn.Module, Tensor], float] | None = None
+    sees: Literal["image", "minibatch", "own"] = "image"
+    own: Callable[[Images, Conditions, Any], Tensor] | None = None
+    weights: Kind = "default"
     batched: Callable[[Any], bool] = lambda options: True
+    additive: bool = False
+    twice: bool = False
     of_function: Callable[[Any], bool] = lambda options: True
     undefined: str = "not a finite number"
     directions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -202,6 +234,14 @@ class ProxySpec:
         """Whether the canonical form of an architecture may be scored in its place."""
         return self.proxy.of_function(self.options)
 
+    def route(self, space: Space) -> Route:
+        """Return how the proxy runs when it is asked alone about members of a space."""
+        if self.proxy.population is not None:
+            return "data-free"
+        from nas.proxies.routes import runs_batched  # late: it needs torch
+
+        return "batched" if runs_batched(space, self) else "one by one"
+
     def __str__(self) -> str:
         default = dataclasses.asdict(self.proxy.options())
         changed = [f"{k}={_text(v)}" for k, v in self.settings.items() if v != default[k]]
@@ -267,11 +307,10 @@ def _score_distinct(
         else:
             rows[i] = [outcome(spec, value) for value in values.tolist()]
     if heard:
-        from nas.proxies.forward import listen  # late: the only route that needs torch
+        from nas.proxies.routes import judge  # late: it needs torch
 
-        for i, row in zip(
-            heard, listen(space, [specs[i] for i in heard], population, conditions), strict=True
-        ):
+        judged = judge(space, [specs[i] for i in heard], population, conditions)
+        for i, row in zip(heard, judged, strict=True):
             rows[i] = row
     return rows
 
@@ -288,6 +327,7 @@ def table_of(proxies: Iterable[Proxy]) -> dict[str, Proxy]:
     table: dict[str, Proxy] = {}
     for proxy in proxies:
         assert proxy.name not in table, proxy.name
-        assert (proxy.population is None) != (proxy.listener is None), proxy.name
+        routes = (proxy.population, proxy.listener, proxy.gauge)
+        assert sum(route is not None for route in routes) == 1, proxy.name
         table[proxy.name] = proxy
     return table

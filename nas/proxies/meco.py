@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from nas.networks.events import MODULES, Event
 from nas.proxies.base import Conditions, Proxy
-from nas.proxies.events import ROLES, Event
 from nas.seeds import generator
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ Hooks = Literal["relu", "conv", "unique", "reference"]
 _HEARD: dict[Hooks, frozenset[str]] = {
     "relu": frozenset({"relu"}),
     "conv": frozenset({"conv"}),
-    "unique": ROLES,
-    "reference": ROLES,
+    "unique": MODULES,
+    "reference": MODULES,
 }
 
 
@@ -87,7 +87,7 @@ class _Meco:
         self._hooks = options.hooks
         self._size = options.channels if isinstance(options, MecoOptOptions) else None
         self._seed = conditions.seed
-        self._totals = torch.zeros(n, dtype=torch.float64, device=conditions.device)
+        self.totals = torch.zeros(n, dtype=torch.float64, device=conditions.device)
         self._values: dict[int, Tensor] = {}
         self._drawn: dict[int, Tensor] = {}
         self._redrawn = generator(self._seed, "meco_opt", "reference")
@@ -104,8 +104,8 @@ class _Meco:
         redraw = self._hooks == "reference" and self._size is not None
         value = None if redraw else self._values.get(event.affine_id)
         if value is None:
-            value = self._values[event.affine_id] = self._value(event.features, redraw)
-        self._totals.index_add_(0, event.archs, value * weight)
+            value = self._values[event.affine_id] = self._value(event.features[:, 0], redraw)
+        self.totals.index_add_(0, event.archs, value * weight)
 
     def _value(self, features: Tensor, redraw: bool) -> Tensor:
         from nas.proxies.spectrum import smallest_correlation_eigenvalue
@@ -131,7 +131,7 @@ class _Meco:
         return self._drawn[channels]
 
     def scores(self) -> Tensor:
-        return self._totals
+        return self.totals
 
 
 _PAPER = "https://openreview.net/forum?id=KFm2lZiI7n"
@@ -143,6 +143,7 @@ MECO = Proxy(
     reads=frozenset({"images"}),
     options=MecoOptions,
     listener=_Meco,
+    additive=True,
     batched=lambda options: options.hooks in ("relu", "conv"),
     of_function=lambda options: options.hooks != "reference",
     directions=MappingProxyType({"nats_sss": -1}),
@@ -161,6 +162,7 @@ MECO_OPT = Proxy(
     reads=frozenset({"images"}),
     options=MecoOptOptions,
     listener=_Meco,
+    additive=True,
     batched=lambda options: options.hooks in ("relu", "conv"),
     of_function=lambda options: options.hooks != "reference",
 )

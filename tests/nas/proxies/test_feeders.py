@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from nas.networks.events import Event
+from nas.networks.module import feed_module
 from nas.proxies import Conditions, ProxySpec
-from nas.proxies.events import Event
-from nas.proxies.forward import listen, listen_one_by_one
-from nas.proxies.hooks import feed_module
+from nas.proxies.routes import judge, judge_one_by_one
 from spaces import SPACES, CellSpace, Space
 
 BATCHED = ["meco", "meco:hooks=conv", "meco_opt", "meco_opt:hooks=relu"]
@@ -35,9 +35,9 @@ def test_both_feeders_give_the_same_scores(
     conditions = Conditions(resolution=16, dtype=dtype)  # type: ignore[arg-type]
     spec = [ProxySpec.parse(name)]
     with monkeypatch.context() as patch:  # a batch that breaks would be scored one by one
-        patch.setattr("nas.proxies.forward.listen_one_by_one", lambda *args: pytest.fail("broke"))
-        batched = listen(space, spec, population, conditions)[0]
-    single = listen_one_by_one(space, spec, population, conditions)[0]
+        patch.setattr("nas.proxies.routes.judge_one_by_one", lambda *args: pytest.fail("broke"))
+        batched = judge(space, spec, population, conditions)[0]
+    single = judge_one_by_one(space, spec, population, conditions)[0]
     assert batched == pytest.approx(single, rel=tolerance, abs=1e-9)
     if dtype == "float64":
         rounded = [np.round(np.asarray(row, dtype=float), 9) for row in (batched, single)]
@@ -46,6 +46,7 @@ def test_both_feeders_give_the_same_scores(
 
 
 class _Recorder:
+    totals = torch.zeros(1)
     roles = frozenset({"relu", "conv", "norm", "other"})
 
     def __init__(self) -> None:
@@ -94,8 +95,8 @@ def test_images_from_a_file(tmp_path: object) -> None:
     space: Space = SPACES["nats_tss"]
     population = np.asarray([[3, 3, 3, 3, 3, 3]])
     spec = [ProxySpec.parse("meco")]
-    noise = listen(space, spec, population, Conditions(resolution=16))
-    image = listen(space, spec, population, Conditions(resolution=16, images=str(folder / "a.npy")))
+    noise = judge(space, spec, population, Conditions(resolution=16))
+    image = judge(space, spec, population, Conditions(resolution=16, images=str(folder / "a.npy")))
     assert noise != image
 
 
@@ -108,8 +109,8 @@ def test_the_number_of_workers_changes_nothing() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            scores.append(listen(space, specs[:1], population, Conditions(resolution=8)))
-            scores[-1] += listen(space, specs[1:], population[:4], Conditions(resolution=8))
+            scores.append(judge(space, specs[:1], population, Conditions(resolution=8)))
+            scores[-1] += judge(space, specs[1:], population[:4], Conditions(resolution=8))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

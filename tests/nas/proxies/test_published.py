@@ -54,6 +54,6 @@ def test_sed_beats_the_parameter_count_elsewhere(
     shared_data: Path, space: str, table: str, column: str
 ) -> None:
     truth = read_table(shared_data / table, SPACES[space]).truth(column)
-    report = rank_proxies(SPACES[space], ["sed"], truth, n_boot=0)
+    (report,) = rank_proxies(SPACES[space], ["sed"], [truth], n_boot=0)
     correlation = {name: report.row(name).estimates["spearman"].value for name in ("sed", "params")}
     assert correlation["sed"] > correlation["params"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.networks.module import feed_module
 from nas.proxies import Conditions, ProxyError, ProxySpec, score_batch
-from nas.proxies.hooks import feed_module
 from nas.proxies.spectrum import correlation, smallest_correlation_eigenvalue
 from spaces import Arch
 from spaces.nats_sss import NATS_SSS
@@ -109,6 +109,7 @@ def test_the_reference_reading_makes_the_hook_calls_that_the_authors_script_make
     calls = []
 
     class Counter:
+        totals = torch.zeros(1)
         roles = frozenset({"relu", "conv", "norm", "pool", "skip", "other"})
 
         def wants(self, channels: int, positions: int) -> bool:
@@ -159,7 +160,7 @@ def test_params_and_flops_of_a_published_row() -> None:
 
 
 def test_seeded_weights_follow_the_default_distribution() -> None:
-    from nas.proxies.weights import layer_weight
+    from nas.networks.weights import layer_weight
 
     weight = layer_weight(0, "somewhere", (64, 32, 3, 3)).numpy()
     bound = 1 / math.sqrt(32 * 9)

@@ -1,10 +1,11 @@
 """What a feature-map proxy hears: one event per map, whoever runs the network.
 
-Two feeders make events: hooks on any ``nn.Module`` (:mod:`nas.proxies.hooks`), and a network that
-runs a whole batch of architectures at once (:mod:`nas.proxies.cell_batch`). A proxy is written
-once, as a listener, and cannot tell them apart.
+Three feeders make events: hooks on any ``nn.Module`` (:mod:`nas.networks.module`), a network that
+runs a whole batch of cells at once (:mod:`nas.networks.cells`), and a tree of widths
+(:mod:`nas.networks.sizes`). A proxy is written once, as a listener, and cannot tell them apart.
 
-Letters: K architectures that share an event, C channels, H W size, N architectures in the batch.
+Letters: K architectures that share an event, M images per architecture, C channels, H W size,
+N architectures in the batch.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-#: What a module is to a listener; ``other`` covers containers and whatever has no name of its own.
-ROLES = frozenset({"relu", "conv", "norm", "pool", "skip", "linear", "other"})
+#: What the module that emits a map is: ``other`` covers containers and whatever has no own name.
+MODULES = frozenset({"relu", "conv", "norm", "pool", "skip", "linear", "other"})
+
+#: What a map is besides: ``normalised`` enters a normalisation, ``block`` leaves a building block,
+#: ``last`` is the last map before global pooling.
+PLACES = frozenset({"normalised", "block", "last"})
+
+ROLES = MODULES | PLACES
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Event:
     """One feature map of some architectures of the batch.
 
     Attributes:
-        features: ``(K, C, H, W)``, one image per architecture.
+        features: ``(K, M, C, H, W)``.
         archs: Places of the K architectures in the batch, ``(K,)``.
         counts: For each role, how many modules emit this map: ``(K,)``, or one number for all.
         map_id: Equal for two events of one feed that carry the same values.
@@ -52,12 +59,17 @@ class Event:
 class Listener(Protocol):
     """Turns events into one number per architecture.
 
-    A feeder may leave out any event whose roles the listener does not want, and may number maps
-    by what shares them instead of by architecture, adding the scores of each one's numbers up: a
-    listener on the batched route is a sum over events.
+    A feeder may leave out any event whose roles the listener does not want. It may also number
+    maps by what shares them instead of by architecture, as long as the listener is additive
+    (:attr:`nas.proxies.base.Proxy.additive`); it then adds the totals up along each architecture.
+
+    Attributes:
+        roles: What it wants to hear.
+        totals: What is added up over events, ``(N, ...)``.
     """
 
     roles: frozenset[str]
+    totals: Tensor
 
     def wants(self, channels: int, positions: int) -> bool:
         """Tell whether a map of C channels and H*W positions can change the score at all."""
@@ -66,4 +78,4 @@ class Listener(Protocol):
         """Take one event; keep no reference to its features."""
 
     def scores(self) -> torch.Tensor:
-        """Return the score of every architecture, ``(N,)`` in float64, higher is better."""
+        """Return the score of every row of ``totals``, ``(N,)`` in float64, higher is better."""

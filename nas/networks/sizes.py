@@ -1,18 +1,18 @@
-"""The feeder that runs many widths of the size space at once, sharing what their prefixes share.
+"""Many widths of the size space, run at once: what their prefixes share is computed once.
 
 A layer's map depends only on the widths up to that layer. The population is a tree of prefixes,
 and each node of the tree is run once: for the whole space 8 + 64 + 512 + 4,096 + 32,768 layers in
 place of 5 x 32,768. All nodes of one layer with the same two widths are one batch, and every weight
-is a corner of the widest one (:func:`nas.proxies.weights.layer_weight`), so one set serves all.
+is a corner of the widest one (:func:`nas.networks.weights.layer_weight`), so one set serves all.
 Names and weights are those of :class:`spaces.cell_net.SizeNetwork`; a test compares the feeders.
 
-A listener hears tree nodes in the place of architectures and must be additive: the score of an
-architecture is the sum over its prefixes.
+A listener hears tree nodes in the place of architectures and must be additive: what it adds up for
+an architecture is the sum over its prefixes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.proxies.cell_batch import Feed, normalise, reduction
-from nas.proxies.events import Listener
+from nas.networks.cells import Feed, convolve, reduction
+from nas.networks.events import Listener
+from nas.networks.weights import Kind
 from spaces import Population
 from spaces.nats_sss import CELL, REDUCTIONS, WIDTHS
 from spaces.nats_tss import NATS_TSS
@@ -68,48 +69,66 @@ def _tree(population: Population) -> tuple[list[_Level], NDArray[np.int64]]:
     return levels, paths
 
 
-def feed_sizes(
-    population: Population,
-    image: Tensor,
-    seed: int,
-    make: Callable[[int], Sequence[Listener]],
-) -> list[Tensor]:
-    """Run the networks of a population on one image; return each listener's scores, ``(N,)``.
+class SizeNetworks:
+    """The networks of a population of the size space, in the form that listeners ask.
 
-    Tells the roles ``relu`` and ``conv``.
-
-    Args:
-        population: ``(N, 5)``.
-        image: ``(1, 3, R, R)``; its format and place are those of the networks.
-        seed: Seed of the weights, as for :func:`nas.proxies.weights.seed_weights`.
-        make: Returns additive listeners for a number of tree nodes.
+    Attributes:
+        count: N, how many.
     """
-    levels, paths = _tree(population)
-    listeners = make(levels[-1].first + len(levels[-1].parents))
-    feed = Feed(seed, listeners, len(population), image)
-    with torch.inference_mode():
-        maps = _stems(feed, levels[0], image)
-        for layer, level in enumerate(levels):
-            maps = _layer(feed, layer, level, maps)
-    path = torch.from_numpy(paths).to(image.device)
-    return [listener.scores()[path].sum(dim=1) for listener in listeners]
+
+    def __init__(self, population: Population, seed: int) -> None:
+        """Find the prefixes; nothing runs yet.
+
+        Args:
+            population: ``(N, 5)``.
+            seed: Seed of the weights, as for :func:`nas.networks.weights.seed_weights`.
+        """
+        self.count = len(population)
+        self._seed = seed
+        self._levels, self._paths = _tree(population)
+
+    @property
+    def nodes(self) -> int:
+        """How many rows an additive listener needs: one per node of the tree."""
+        return self._levels[-1].first + len(self._levels[-1].parents)
+
+    def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
+        """Run forwards on images ``(M, 3, R, R)``; return each listener's scores, ``(N,)``.
+
+        Tells the roles ``relu``, ``conv`` and ``normalised``.
+
+        Args:
+            images: What the networks see.
+            listeners: Additive ones, of :attr:`nodes` rows; what they have added up is replaced
+                by the totals of the architectures.
+            weights: Which weights.
+        """
+        feed = Feed(self._seed, listeners, self.count, images, weights)
+        with torch.inference_mode():
+            maps = _stems(feed, self._levels[0], images)
+            for layer, level in enumerate(self._levels):
+                maps = _layer(feed, layer, level, maps)
+        path = torch.from_numpy(self._paths).to(images.device)
+        for listener in listeners:
+            listener.totals = listener.totals[path].sum(dim=1)  # (N, ...)
+        return [listener.scores() for listener in listeners]
 
 
-def _stems(feed: Feed, level: _Level, image: Tensor) -> list[Tensor]:
-    """Return the stem's map for each first width, ``(C, R, R)`` each."""
+def _stems(feed: Feed, level: _Level, images: Tensor) -> list[Tensor]:
+    """Return the stem's maps for each first width, ``(M, C, R, R)`` each."""
     stems = []
     for number, width in enumerate(level.widths[:, 0]):
-        made = F.conv2d(image, feed.weight("stem.0", int(width), 3, 3), padding=1)
-        numbers = _numbers(image, [level.first + number])
+        made = convolve(images[None], feed.weight("stem.0", int(width), 3, 3))
+        numbers = _numbers(images, [level.first + number])
         feed.tell("conv", made, numbers)
-        x = normalise(made)
+        x = feed.normalise(made, numbers)
         feed.tell("relu", F.relu(x), numbers, _READERS[0])
         stems.append(x[0])
     return stems
 
 
 def _layer(feed: Feed, layer: int, level: _Level, maps: list[Tensor]) -> list[Tensor]:
-    """Return the layer's map for each prefix of the level, ``(C, H, W)`` each."""
+    """Return the layer's maps for each prefix of the level, ``(M, C, H, W)`` each."""
     results: list[Tensor] = [maps[0]] * len(level.parents)
     pairs, group = np.unique(level.widths, axis=0, return_inverse=True)
     for number, (_, c_out) in enumerate(pairs.tolist()):
@@ -130,10 +149,8 @@ def _layer(feed: Feed, layer: int, level: _Level, maps: list[Tensor]) -> list[Te
 
 def _tell_leaving(feed: Feed, layer: int, made: Tensor, nodes: Tensor) -> None:
     """Tell the ReLU of what leaves a layer once, for all prefixes that go on from it."""
-    if not feed.wanted("relu", made.shape[1], made.shape[2] * made.shape[3]):
-        return
     if layer + 1 == len(REDUCTIONS):
-        feed.tell("relu", F.relu(normalise(made)), nodes)
+        feed.tell("relu", F.relu(feed.normalise(made, nodes)), nodes)
     else:
         readers = 1 if REDUCTIONS[layer + 1] else _READERS[0]
         feed.tell("relu", F.relu(made), nodes, readers)
@@ -144,7 +161,7 @@ def _numbers(like: Tensor, numbers: Sequence[int] | NDArray[np.int64]) -> Tensor
 
 
 def _cell(feed: Feed, name: str, x: Tensor, width: int, numbers: Tensor) -> Tensor:
-    """Run the size space's cell, ``(K, C_in, H, W)`` to ``(K, width, H, W)``."""
+    """Run the size space's cell, ``(K, M, C_in, H, W)`` to ``(K, M, width, H, W)``."""
     values: dict[int, Tensor] = {0: x}
     rectified: dict[int, Tensor] = {}
     for edge, op in sorted(_EDGES, key=lambda pair: (pair[0].source, pair[0].target)):
@@ -155,16 +172,13 @@ def _cell(feed: Feed, name: str, x: Tensor, width: int, numbers: Tensor) -> Tens
                 rectified[edge.source] = F.relu(source)
                 if edge.source:  # the input's was told when it left the layer before
                     feed.tell("relu", rectified[edge.source], numbers, _READERS[edge.source])
-            weight = feed.weight(f"{place}.op.1", width, source.shape[1], op.kernel)
-            made = F.conv2d(rectified[edge.source], weight, padding=op.kernel // 2)
-            feed.tell("conv", made, numbers)
-            made = normalise(made)
-        elif source.shape[1] == width:
+            made = feed.convolve(f"{place}.op.1", rectified[edge.source], width, op.kernel, numbers)
+            made = feed.normalise(made, numbers)
+        elif source.shape[2] == width:
             made = source
         else:
-            made = F.conv2d(source, feed.weight(f"{place}.conv", width, source.shape[1], 1))
-            feed.tell("conv", made, numbers)
-            made = normalise(made)
+            made = feed.convolve(f"{place}.conv", source, width, 1, numbers)
+            made = feed.normalise(made, numbers)
         known = values.get(edge.target)
         values[edge.target] = made if known is None else known + made
     return values[max(values)]

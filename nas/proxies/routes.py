@@ -1,0 +1,392 @@
+"""The routes that run networks: who runs together, and who is told and asked what.
+
+Proxies that are asked together share forward and backward passes: on the minibatch there is one
+forward pass per network, however many listen to it or ask for gradients afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nas.networks.cells import CellNetworks
+from nas.networks.events import Listener
+from nas.networks.images import Images, SeededImages
+from nas.networks.module import ModuleNetwork
+from nas.networks.run import Run, RunError
+from nas.networks.sizes import SizeNetworks
+from nas.networks.weights import Kind
+from nas.proxies.base import Conditions, Outcome, ProxyError, ProxySpec, outcome
+from nas.seeds import child_seed, seeded_torch
+from spaces import Arch, CellSpace, Population, Space
+from spaces.nats_sss import NatsSss
+
+#: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
+#: whoever wrote the proxy, and ends the run.
+_BROKEN = (RuntimeError, ValueError, ArithmeticError, IndexError)
+
+#: Architectures per pass at one image each: large enough to spread the cost of a call, small
+#: enough that the maps of one node stay near the processor. A constant for each kind of device,
+#: for the last bits of a score may depend on it.
+TOGETHER = {"cpu": 64, "cuda": 1024}
+
+#: The same with gradients, for which every map of the pass is kept.
+TOGETHER_WITH_GRADIENTS = {"cpu": 4, "cuda": 256}
+
+#: Networks per pass over the size space: those of one first width, when the whole space is asked.
+SIZES_TOGETHER = 4096
+
+_BUILDING = threading.Lock()
+
+
+class Networks(Protocol):
+    """Some untrained networks that are run together."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
+        """Run forwards; return each listener's scores, ``(count,)``."""
+
+
+class Subject:
+    """Some networks and their inputs, as a gauge asks them.
+
+    Attributes:
+        networks: One network (with weights of its own) or many (that share them).
+        conditions: Of one repeat.
+        images: Where inputs come from.
+    """
+
+    def __init__(
+        self,
+        networks: ModuleNetwork | CellNetworks,
+        conditions: Conditions,
+        images: Images,
+        *,
+        listeners: Sequence[Listener] = (),
+        twice: bool = False,
+    ) -> None:
+        self.networks = networks
+        self.conditions = conditions
+        self.images = images
+        self._listeners = listeners
+        self._twice = twice
+        self._runs: dict[int, Run] = {}
+
+    @property
+    def count(self) -> int:
+        """How many networks."""
+        return self.networks.count
+
+    def heard(self) -> bool:
+        """Tell whether the pass over the first minibatch has been run."""
+        return 0 in self._runs
+
+    def minibatch(self, number: int = 0) -> Run:
+        """Return the run on a minibatch; everybody who asks shares it."""
+        if number not in self._runs:
+            images, labels = self.images.minibatch(number)
+            listeners = self._listeners if number == 0 else ()
+            self._runs[number] = self.networks.run(
+                place(images, self.conditions),
+                None if labels is None else labels.to(self.conditions.device),
+                listeners=listeners,
+                twice=self._twice and number == 0,
+            )
+        return self._runs[number]
+
+    def alone(self) -> ModuleNetwork:
+        """Return the one network."""
+        if not isinstance(self.networks, ModuleNetwork):
+            raise RunError("several networks share their weights: ask one at a time")
+        return self.networks
+
+
+def place(images: Tensor, conditions: Conditions) -> Tensor:
+    """Return images in the conditions' format and place."""
+    return images.to(conditions.device, getattr(torch, conditions.dtype))
+
+
+def runs_batched(space: Space, spec: ProxySpec) -> bool:
+    """Tell whether a proxy that runs networks is asked many at a time in a space."""
+    if not spec.proxy.batched(spec.options):
+        return False
+    if isinstance(space, NatsSss):
+        return spec.proxy.listener is not None and spec.proxy.additive
+    return isinstance(space, CellSpace)
+
+
+def judge(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]]:
+    """Score a population by proxies that run networks, one list per proxy.
+
+    Args:
+        space: Where the architectures live.
+        specs: Proxies with a listener or a gauge.
+        population: Distinct members, ``(N, D)``.
+        conditions: Everything else that a score depends on.
+    """
+    rows: list[list[Outcome]] = [[] for _ in specs]
+    for group, size in _groups(space, specs, conditions):
+        chosen = [specs[i] for i in group]
+        parts = [population[start : start + size] for start in range(0, len(population), size)]
+        many = runs_batched(space, chosen[0])
+        score = partial(_part, space, chosen, conditions, many)
+        for results in _side_by_side(score, parts, conditions.device):
+            for i, result in zip(group, results, strict=True):
+                rows[i].extend(result)
+    return rows
+
+
+def _groups(
+    space: Space, specs: Sequence[ProxySpec], conditions: Conditions
+) -> Iterator[tuple[list[int], int]]:
+    """Return who runs together, as places in ``specs``, and on how many networks at a time.
+
+    Passes over one image need little memory, those over a minibatch with gradients much; so the
+    batched proxies are asked in up to three rounds. What must run one by one is one round; what
+    could run batched on the same minibatch joins it, for there the pass is run anyway.
+    """
+    alone = [i for i, spec in enumerate(specs) if not runs_batched(space, spec)]
+    if any(_on_minibatch(specs[i]) for i in alone):
+        alone = [i for i, spec in enumerate(specs) if i in alone or _on_minibatch(spec)]
+    rest = [i for i in range(len(specs)) if i not in alone]
+    kind = torch.device(conditions.device).type
+    for asks in (False, True):
+        for several in (False, True):
+            group = [
+                i
+                for i in rest
+                if (specs[i].proxy.gauge is not None) is asks
+                and (specs[i].proxy.sees != "image") is several
+            ]
+            if not group:
+                continue
+            images = conditions.minibatch if several or asks else 1
+            size = (TOGETHER_WITH_GRADIENTS if asks else TOGETHER).get(kind, TOGETHER["cpu"])
+            size = SIZES_TOGETHER if isinstance(space, NatsSss) else size
+            yield group, max(1, size // images)
+    if alone:
+        yield alone, 1
+
+
+def _on_minibatch(spec: ProxySpec) -> bool:
+    return spec.proxy.gauge is not None or spec.proxy.sees == "minibatch"
+
+
+def _side_by_side(
+    score: Callable[[Population], list[list[Outcome]]], parts: list[Population], device: str
+) -> list[list[list[Outcome]]]:
+    """Score parts of a population, as many at a time as torch has been given threads.
+
+    Each worker keeps to one thread. Splitting every operation over the threads instead makes them
+    wait for each other hundreds of times per part, which costs a factor of ten as soon as anything
+    else runs on the machine. The parts, and so the scores, do not depend on the number of workers.
+    """
+    threads = torch.get_num_threads()
+    workers = min(len(parts), threads)
+    if threads < 2 or torch.device(device).type != "cpu":
+        return [score(part) for part in parts]
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(score, parts))
+    finally:
+        torch.set_num_threads(threads)  # part of the setting is the process's, not the worker's
+
+
+def _part(
+    space: Space,
+    specs: Sequence[ProxySpec],
+    conditions: Conditions,
+    many: bool,
+    population: Population,
+) -> list[list[Outcome]]:
+    results = _batch(space, specs, population, conditions) if many else None
+    if results is None:  # also where a batch broke: to find who breaks it
+        results = judge_one_by_one(space, specs, population, conditions)
+    return results
+
+
+def _batch(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]] | None:
+    """Score a batch in one round per repeat; ``None`` where it broke."""
+    totals = torch.zeros((len(specs), len(population)), dtype=torch.float64)
+    try:
+        for repeat in range(conditions.repeats):
+            now = one_repeat(conditions, repeat)
+            results = ask(_networks(space, population, now), specs, now, seeded(conditions, repeat))
+            for i, result in enumerate(results):
+                if isinstance(result, Exception):
+                    raise result
+                totals[i] += result
+    except (*_BROKEN, ProxyError):
+        return None
+    means = (totals / conditions.repeats).tolist()
+    return [[outcome(s, v) for v in row] for s, row in zip(specs, means, strict=True)]
+
+
+def _networks(
+    space: Space, population: Population, conditions: Conditions
+) -> CellNetworks | SizeNetworks:
+    if isinstance(space, NatsSss):
+        return SizeNetworks(population, conditions.seed)
+    assert isinstance(space, CellSpace)
+    return CellNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
+def judge_one_by_one(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]]:
+    """As :func:`judge`, a network at a time, with hooks on its modules."""
+    singles = [_one(space, specs, _arch(row), conditions) for row in population]
+    return [list(column) for column in zip(*singles, strict=True)]
+
+
+def _arch(row: Population) -> Arch:
+    return tuple(int(value) for value in row)
+
+
+def _one(
+    space: Space, specs: Sequence[ProxySpec], arch: Arch, conditions: Conditions
+) -> list[Outcome]:
+    """Build one network and score it by every proxy."""
+    try:
+        # One at a time: layers draw their first weights from a generator that all threads share.
+        with _BUILDING, seeded_torch(conditions.seed, "build"):
+            net = space.build(arch, num_classes=conditions.num_classes)
+    except _BROKEN as error:
+        return [_failed(spec, error) for spec in specs]
+    net = net.to(conditions.device, getattr(torch, conditions.dtype))
+    return ask_repeatedly(
+        lambda now: ModuleNetwork(net, now.seed, seeded=True),
+        specs,
+        conditions,
+        partial(seeded, conditions),
+    )
+
+
+def ask_repeatedly(
+    network: Callable[[Conditions], ModuleNetwork],
+    specs: Sequence[ProxySpec],
+    conditions: Conditions,
+    images: Callable[[int], Images],
+) -> list[Outcome]:
+    """Return one answer per proxy about one network, the mean over repeats."""
+    totals = [0.0] * len(specs)
+    failures: dict[int, ProxyError] = {}
+    for repeat in range(conditions.repeats):
+        now = one_repeat(conditions, repeat)
+        rest = [i for i in range(len(specs)) if i not in failures]
+        answers = ask(network(now), [specs[i] for i in rest], now, images(repeat))
+        for i, answer in zip(rest, answers, strict=True):
+            if isinstance(answer, Exception):
+                failures[i] = _failed(specs[i], answer)
+            else:
+                totals[i] += float(answer)
+    return [
+        failures[i] if i in failures else outcome(spec, totals[i] / conditions.repeats)
+        for i, spec in enumerate(specs)
+    ]
+
+
+def _failed(spec: ProxySpec, error: Exception) -> ProxyError:
+    if isinstance(error, ProxyError):
+        return error
+    known = isinstance(error, RunError)
+    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    # Out of memory is the machine's fault, and another day's answer may be another.
+    lasting = not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error)
+    return ProxyError(f"{spec}: {reason}", lasting=lasting)
+
+
+def ask(
+    networks: ModuleNetwork | CellNetworks | SizeNetworks,
+    specs: Sequence[ProxySpec],
+    conditions: Conditions,
+    images: Images,
+) -> list[Tensor | Exception]:
+    """Ask every proxy about the networks, in one repeat: ``(count,)`` on the CPU, or an error."""
+    answers: dict[int, Tensor | Exception] = {}
+    listeners: dict[int, Listener] = {}
+    rows = networks.nodes if isinstance(networks, SizeNetworks) else networks.count
+    for i, spec in enumerate(specs):
+        if spec.proxy.listener is not None:
+            listeners[i] = spec.proxy.listener(rows, conditions, spec.options)
+    gauges = [i for i in range(len(specs)) if i not in listeners]
+    shared = [i for i in listeners if specs[i].proxy.sees == "minibatch"]
+    if gauges:
+        assert not isinstance(networks, SizeNetworks)
+        twice = any(specs[i].proxy.twice for i in gauges)
+        hearing = [listeners[i] for i in shared]
+        subject = Subject(networks, conditions, images, listeners=hearing, twice=twice)
+        for i in gauges:
+            answers[i] = _answer(specs[i], subject)
+        if subject.heard():
+            answers.update((i, listeners[i].scores().cpu()) for i in shared)
+    for group in _same_input(specs, [i for i in listeners if i not in answers]):
+        first = specs[group[0]]
+        try:
+            scores = networks.feed(
+                place(_input(first, conditions, images), conditions),
+                [listeners[i] for i in group],
+                first.proxy.weights,
+            )
+        except _BROKEN as error:
+            answers.update((i, error) for i in group)
+        else:
+            answers.update((i, score.cpu()) for i, score in zip(group, scores, strict=True))
+    return [answers[i] for i in range(len(specs))]
+
+
+def _answer(spec: ProxySpec, subject: Subject) -> Tensor | Exception:
+    assert spec.proxy.gauge is not None
+    try:
+        return spec.proxy.gauge(subject, spec.options).detach().cpu().double()
+    except (*_BROKEN, ProxyError) as error:
+        return error
+
+
+def _same_input(specs: Sequence[ProxySpec], places: Sequence[int]) -> list[list[int]]:
+    """Group listeners by the pass that they hear."""
+    groups: dict[object, list[int]] = {}
+    for i in places:
+        proxy = specs[i].proxy
+        groups.setdefault(str(specs[i]) if proxy.sees == "own" else proxy.sees, []).append(i)
+    return list(groups.values())
+
+
+def _input(spec: ProxySpec, conditions: Conditions, images: Images) -> Tensor:
+    if spec.proxy.own is not None:
+        return spec.proxy.own(images, conditions, spec.options)
+    return images.first() if spec.proxy.sees == "image" else images.minibatch(0)[0]
+
+
+def one_repeat(conditions: Conditions, repeat: int) -> Conditions:
+    """Return the conditions of one repeat: a seed of its own, nothing left to average."""
+    seed = child_seed(conditions.seed, "repeat", repeat)
+    return dataclasses.replace(conditions, seed=seed, repeats=1)
+
+
+def seeded(conditions: Conditions, repeat: int) -> SeededImages:
+    """Return the inputs of one repeat."""
+    return SeededImages(
+        seed=conditions.seed,
+        repeat=repeat,
+        shape=(3, conditions.resolution, conditions.resolution),
+        count=conditions.minibatch,
+        classes=conditions.num_classes,
+        path=conditions.images,
+    )
