@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nas.engine import Searcher as Searcher
     from nas.engine import Trial as Trial
     from nas.engine import search as search
+    from nas.features import GraphFeatures as GraphFeatures
+    from nas.features import graph_features as graph_features
     from nas.oracle import Cache as Cache
     from nas.oracle import DirectionWarning as DirectionWarning
     from nas.oracle import Failure as Failure
@@ -38,6 +40,8 @@ _HOMES = {
     "Searcher": "nas.engine",
     "Trial": "nas.engine",
     "search": "nas.engine",
+    "GraphFeatures": "nas.features",
+    "graph_features": "nas.features",
     "Cache": "nas.oracle",
     "DirectionWarning": "nas.oracle",
     "Failure": "nas.oracle",

@@ -2,15 +2,16 @@
 
 Every proxy sees the same rows, and ``params`` and ``flops`` always stand beside: a proxy that does
 not beat a count of parameters has found nothing. A score that fails stays in, ranked last and
-counted. Seconds per architecture are wall-clock, measured for each proxy in calls of its own after
-a few unmeasured architectures (first use of a kernel or a generator is no property of the proxy).
+counted. Rows are scored once, however many columns of accuracies the scores are compared with; each
+column gets a report of its own. Seconds per architecture are wall-clock, measured for each proxy in
+calls of its own after a few unmeasured architectures (first use of a kernel or a generator is no
+property of the proxy).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import time
@@ -27,9 +28,11 @@ from nas.benchmark.table import Truth
 from nas.environment import environment
 from nas.seeds import generator
 from nas.statistics import STATISTICS, TOP, Estimate, evaluate, paired_difference
-from spaces.errors import NasError
+from spaces.errors import NasError, look_up
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from nas.proxies.base import Conditions, ProxySpec
     from spaces.base import Arch, Space
 
@@ -50,29 +53,48 @@ _LABELS = {
     "regret_1": "Regret of the first pick (points)",
     "regret_10": "Regret of the best of ten (points)",
 }
+_LINES = {"params": ("#e45756", "--"), "flops": ("#f58518", ":")}  # how a figure draws ALWAYS
 
 
 @dataclass(frozen=True)
-class RankRow:
-    """One proxy.
+class Scored:
+    """What one proxy said of the rows, whatever it is compared with.
 
     Attributes:
         proxy: The proxy with its options, as it was asked for.
-        n: Rows ranked, failures included.
-        failures: Rows without a score; they rank last, tied.
-        estimates: By name of the statistic; see :data:`nas.statistics.STATISTICS`.
-        seconds_per_arch: Wall-clock.
-        reasons: How often each failure occurred.
+        route: How it ran: ``batched``, ``one by one`` or ``data-free``; empty where the spec does
+            not say.
         scores: One per row in the order of :attr:`RankReport.archs`, ``(n,)``; NaN where it failed.
+        reasons: How often each failure occurred.
+        seconds_per_arch: Wall-clock.
     """
 
     proxy: str
-    n: int
-    failures: int
-    estimates: Mapping[str, Estimate]
-    seconds_per_arch: float
-    reasons: Mapping[str, int]
+    route: str
     scores: NDArray[np.float64] = field(repr=False, compare=False)
+    reasons: Mapping[str, int]
+    seconds_per_arch: float
+
+    @property
+    def n(self) -> int:
+        """Rows ranked, failures included."""
+        return len(self.scores)
+
+    @property
+    def failures(self) -> int:
+        """Rows without a score; they rank last, tied."""
+        return int(np.isnan(self.scores).sum())
+
+
+@dataclass(frozen=True)
+class RankRow(Scored):
+    """One proxy, compared with one column.
+
+    Attributes:
+        estimates: By name of the statistic; see :data:`nas.statistics.STATISTICS`.
+    """
+
+    estimates: Mapping[str, Estimate]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON: numbers that are not defined are None."""
@@ -81,18 +103,19 @@ class RankRow:
             row[name] = _number(estimate.value)
             row[f"{name}_interval"] = [_number(estimate.low), _number(estimate.high)]
         row["seconds_per_arch"] = self.seconds_per_arch
+        row["route"] = self.route
         row["failure_reasons"] = dict(self.reasons)
         return row
 
 
 @dataclass(frozen=True)
 class RankReport:
-    """What :func:`rank_proxies` found.
+    """What :func:`rank_proxies` found for one column.
 
     Attributes:
         rows: One per proxy: those asked for, then ``params`` and ``flops``.
         environment: Everything needed to judge or repeat the figures, JSON values only.
-        archs: The rows that were ranked.
+        archs: The rows that were ranked, the same for every column.
         values: Their true values, ``(n,)``.
     """
 
@@ -113,6 +136,21 @@ class RankReport:
         raise NasError(
             f"no proxy {proxy!r} was ranked; ranked: {', '.join(row.proxy for row in self.rows)}"
         )
+
+    def best_first(self, statistic: str) -> tuple[RankRow, ...]:
+        """Return the rows by a statistic; those for which it is not defined come last.
+
+        Raises:
+            UnknownName: No such statistic.
+        """
+        look_up(STATISTICS, statistic, kind="statistic")
+        sign = 1 if statistic.startswith("regret") else -1  # of a regret, little is best
+
+        def place(row: RankRow) -> float:
+            value = row.estimates[statistic].value
+            return math.inf if math.isnan(value) else sign * value
+
+        return tuple(sorted(self.rows, key=place))
 
     def difference(
         self, proxy: str, other: str, *, statistic: str = "spearman", n_boot: int = 1000
@@ -135,30 +173,41 @@ class RankReport:
             "environment": dict(self.environment),
         }
 
-    def to_json(self) -> str:
-        """Return :meth:`as_dict` as JSON text that any reader takes (no NaN)."""
-        return json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
 
-    def to_csv(self) -> str:
-        """Return one line per proxy; an interval is two columns, ``_low`` and ``_high``."""
-        stream = io.StringIO()
-        names = [f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high")]
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["proxy", "n", "failures", *names, "seconds_per_arch"])
-        for row in self.rows:
+def for_json(reports: Sequence[RankReport]) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return one report as a mapping, several as a list of them."""
+    values = [report.as_dict() for report in reports]
+    return values[0] if len(values) == 1 else values
+
+
+def to_csv(reports: Sequence[RankReport]) -> str:
+    """Return one line per proxy; an interval is two columns, ``_low`` and ``_high``.
+
+    Several reports follow each other, told apart by a first column ``truth_column``.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    several = len(reports) > 1
+    names = [f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high")]
+    header = ["proxy", "n", "failures", *names, "seconds_per_arch", "route"]
+    writer.writerow(["truth_column", *header] if several else header)
+    for report in reports:
+        told = [report.environment["truth_column"]] if several else []
+        for row in report.rows:
             numbers = [
                 "" if math.isnan(number) else repr(number)
                 for name in STATISTICS
                 for number in _three(row.estimates[name])
             ]
-            writer.writerow([row.proxy, row.n, row.failures, *numbers, repr(row.seconds_per_arch)])
-        return stream.getvalue()
+            seconds = repr(row.seconds_per_arch)
+            writer.writerow([*told, row.proxy, row.n, row.failures, *numbers, seconds, row.route])
+    return stream.getvalue()
 
 
 def rank_proxies(
     space: Space,
     specs: Sequence[ProxySpec | str],
-    truth: Truth,
+    truths: Sequence[Truth],
     *,
     sample: int | None = None,
     half: Half | None = None,
@@ -171,16 +220,17 @@ def rank_proxies(
     batch_size: int = 2048,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> RankReport:
-    """Score the rows of a truth with each proxy and compare the orders.
+) -> tuple[RankReport, ...]:
+    """Score rows with each proxy, once, and compare the order with that of every truth.
 
     Args:
         space: Whose members the rows are.
         specs: Proxies, such as ``"meco"`` or ``"meco:hooks=reference"``; repeats are ranked once.
-        truth: One column of a table.
+        truths: Columns of a table; the rows that every one of them knows are ranked.
         sample: How many rows to draw, without replacement, the same for every proxy; None is all.
-        half: Keep only rows with an even or odd official index (a row's number in the truth, where
-            the benchmark has no order), before the draw: choose on one half, report on the other.
+        half: Keep only rows with an even or odd official index (a row's number among those known,
+            where the benchmark has no order), before the draw: choose on one half, report on the
+            other.
         seed: Of the draw and of the intervals. Weights and images have theirs in ``conditions``.
         conditions: What else a score depends on; None is the default of the proxies.
         always: Proxies that stand beside in any case.
@@ -191,12 +241,15 @@ def rank_proxies(
         progress: Called after each batch with (proxy, done, total).
         clock: Seconds, rising.
 
+    Returns:
+        One report per truth.
+
     Raises:
-        NasError: The truth is of another space, or has too few rows for what was asked.
+        NasError: A truth is of another space, or they know too few rows for what was asked.
     """
-    rows = _side_by_side(space, truth, _choose(space, truth, sample, half, seed))
-    archs = tuple(truth.archs[row] for row in rows)
-    values = truth.values[rows]
+    known = _known(space, truths)
+    archs = _side_by_side(space, _choose(space, truths, known, sample, half, seed))
+    values = [np.asarray([truth.value(arch) for arch in archs], np.float64) for truth in truths]
     if score is None:
         wanted, score, conditions = _default_score(space, specs, always, conditions)
     else:
@@ -204,43 +257,30 @@ def rank_proxies(
     if batch_size < 1:
         raise NasError(f"batch_size must be at least 1, got {batch_size}")
 
-    ranked = []
-    for name, spec in wanted.items():
-        scored, seconds = _measure(name, spec, archs, score, batch_size, progress, clock)
-        scores = np.asarray([_finite(result) for result in scored])
-        ranked.append(
-            RankRow(
-                proxy=name,
-                n=len(archs),
-                failures=int(np.isnan(scores).sum()),
-                estimates=evaluate(scores, values, n_boot=n_boot, level=level, seed=seed),
-                seconds_per_arch=seconds / len(archs),
-                reasons=_reasons(scored),
-                scores=scores,
-            )
-        )
-    described = {
+    rows: list[list[RankRow]] = [[] for _ in truths]
+    for spec in wanted:
+        scored = _score(space, spec, archs, score, batch_size, progress, clock)
+        for ranked, true in zip(rows, values, strict=True):
+            estimates = evaluate(scored.scores, true, n_boot=n_boot, level=level, seed=seed)
+            ranked.append(RankRow(**vars(scored), estimates=estimates))
+
+    shared = {
         **environment(device="cpu" if conditions is None else conditions.device, seed=seed),
         "conditions": None if conditions is None else asdict(conditions),
         "space": space.name,
-        "truth": truth.source,
-        "truth_column": truth.column,
-        "truth_measure": None if truth.measure is None else str(truth.measure),
-        "truth_sha256": truth.sha256,
-        "truth_rows": len(truth),
-        "truth_unknown": truth.n_unknown,
-        "best_value": float(values.max()),
-        "sample": sample,
-        "half": half,
-        "n_boot": n_boot,
-        "level": level,
-        "ndcg_k": TOP,
     }
-    return RankReport(tuple(ranked), described, archs, values)
+    asked = {"sample": sample, "half": half, "n_boot": n_boot, "level": level, "ndcg_k": TOP}
+    return tuple(
+        RankReport(tuple(ranked), {**shared, **_told(truth, true, known), **asked}, archs, true)
+        for truth, ranked, true in zip(truths, rows, values, strict=True)
+    )
 
 
-def plot(report: RankReport, path: str | Path, *, statistic: str = "spearman") -> None:
-    """Draw a statistic of every proxy with its interval as a PNG; params and flops are lines.
+def plot(reports: Sequence[RankReport], path: str | Path, *, statistic: str = "spearman") -> None:
+    """Draw a statistic of every proxy with its interval as a PNG, one panel per report.
+
+    A proxy stands on the same line in every panel, the best of the first one on top; params and
+    flops are vertical lines.
 
     Raises:
         NasError: No such statistic, or the file cannot be written.
@@ -249,39 +289,20 @@ def plot(report: RankReport, path: str | Path, *, statistic: str = "spearman") -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if statistic not in STATISTICS:
-        raise NasError(f"no statistic named {statistic!r}. Known: {', '.join(STATISTICS)}")
-    bars = [row for row in report.rows if row.proxy not in ALWAYS] or list(report.rows)
-    # the best on top; a proxy whose statistic is not defined stands at the bottom, without a bar
-    falling = statistic.startswith("regret")
-    bars = sorted(bars, key=lambda row: _height(row, statistic, falling), reverse=True)
-    figure = Figure(figsize=(7.2, 1.7 + 0.42 * len(bars)), dpi=150, layout="constrained")
+    ordered = [row.proxy for row in reports[0].best_first(statistic)]
+    names = [name for name in ordered if name not in ALWAYS] or ordered
+    size = 2.2 + 4.4 * len(reports), 1.7 + 0.36 * len(names)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for place, row in enumerate(bars):
-        estimate = row.estimates[statistic]
-        if math.isnan(estimate.value):
-            continue
-        axes.barh(place, estimate.value, height=0.62, color="#4c78a8", zorder=2)
-        axes.plot([estimate.low, estimate.high], [place, place], color="#222222", lw=1.5, zorder=3)
-    axes.set_yticks(range(len(bars)), [_bar_label(row, statistic) for row in bars])
-    axes.set_ylim(len(bars) - 0.4, -0.6)
-    styles = {"params": ("#e45756", "--"), "flops": ("#f58518", ":")}
-    for row in report.rows:
-        value = row.estimates[statistic].value
-        if row.proxy in styles and row not in bars and not math.isnan(value):
-            colour, dashes = styles[row.proxy]
-            label = f"{row.proxy} {value:.3f}"
-            axes.axvline(value, color=colour, ls=dashes, lw=1.6, zorder=4, label=label)
-    axes.axvline(0, color="#222222", lw=0.8, zorder=3)
-    axes.set_xlabel(_LABELS[statistic])
-    env = report.environment
-    what = f"{env['space']}, {env['truth_column']}, n = {report.rows[0].n}"
-    axes.set_title(f"{what}, {env['level']:.0%} interval", loc="left", fontsize=10)
-    axes.grid(axis="x", color="#dddddd", lw=0.6, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    panels = figure.subplots(1, len(reports), sharex=True, sharey=True, squeeze=False)[0]
+    for report, axes in zip(reports, panels, strict=True):
+        _draw_panel(axes, report, names, statistic)
+    panels[0].set_yticks(range(len(names)), [_bar_label(name) for name in names])
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    figure.supxlabel(_LABELS[statistic], fontsize=10)
+    env = reports[0].environment
+    what = f"{env['space']}, n = {reports[0].rows[0].n:,}, {env['level']:.0%} interval"
+    figure.suptitle(what, x=0.01, ha="left", fontsize=10)
     target = Path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -293,18 +314,67 @@ def plot(report: RankReport, path: str | Path, *, statistic: str = "spearman") -
         part.unlink(missing_ok=True)
 
 
+def _draw_panel(axes: Axes, report: RankReport, names: Sequence[str], statistic: str) -> None:
+    """Draw one column: a bar per proxy, its value to the right, params and flops as lines."""
+    found = [report.row(name).estimates[statistic] for name in names]
+    for place, estimate in enumerate(found):
+        if math.isnan(estimate.value):
+            continue
+        axes.barh(place, estimate.value, height=0.62, color="#4c78a8", zorder=2)
+        axes.plot([estimate.low, estimate.high], [place, place], color="#222222", lw=1.5, zorder=3)
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(range(len(names)), [_value_label(estimate.value) for estimate in found])
+    beside.tick_params(length=0)
+    for row in report.rows:
+        value = row.estimates[statistic].value
+        if row.proxy in _LINES and row.proxy not in names and not math.isnan(value):
+            colour, dashes = _LINES[row.proxy]
+            label = f"{row.proxy} {_value_label(value)}"
+            axes.axvline(value, color=colour, ls=dashes, lw=1.6, zorder=4, label=label)
+    axes.axvline(0, color="#222222", lw=0.8, zorder=3)
+    axes.grid(axis="x", color="#dddddd", lw=0.6, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    beside.spines["right"].set_visible(False)
+    has_lines = bool(axes.get_legend_handles_labels()[0])
+    if has_lines:  # between the title and the bars, so that it covers none
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=2, frameon=False,
+            fontsize=9,
+        )  # fmt: skip
+    column = report.environment["truth_column"]
+    axes.set_title(column, loc="left", fontsize=10, pad=22 if has_lines else 6)
+
+
+def _known(space: Space, truths: Sequence[Truth]) -> tuple[Arch, ...]:
+    """Return the architectures that every truth knows, in the order of the first."""
+    for truth in truths:
+        if truth.space != space.name:
+            raise NasError(f"{truth.source} was read for the space {truth.space}, not {space.name}")
+    if not truths:
+        raise NasError("a ranking needs at least one column of true values")
+    first, *others = truths
+    return tuple(
+        arch for arch in first.archs if all(other.value(arch) is not None for other in others)
+    )
+
+
 def _choose(
-    space: Space, truth: Truth, sample: int | None, half: Half | None, seed: int
-) -> NDArray[np.int64]:
-    """Return the rows of the truth to rank, ascending."""
-    if truth.space != space.name:
-        raise NasError(f"{truth.source} was read for the space {truth.space}, not {space.name}")
-    rows = np.arange(len(truth))
-    kept = f"{truth.source}: column {truth.column!r} has {len(truth)} known rows"
+    space: Space,
+    truths: Sequence[Truth],
+    known: Sequence[Arch],
+    sample: int | None,
+    half: Half | None,
+    seed: int,
+) -> list[Arch]:
+    """Return the architectures to rank, in the order of the table."""
+    rows = np.arange(len(known))
+    columns = ", ".join(repr(truth.column) for truth in truths)
+    has = f"column {columns} has" if len(truths) == 1 else f"columns {columns} share"
+    kept = f"{truths[0].source}: {has} {len(known)} known rows"
     if half is not None:
         if half not in ("even", "odd"):
             raise NasError(f"half must be 'even' or 'odd', got {half!r}")
-        rows = rows[_numbers(space, truth) % 2 == (half == "odd")]
+        rows = rows[_numbers(space, known) % 2 == (half == "odd")]
         kept += f", {len(rows)} of {half} index"
     if sample is not None:
         if not 2 <= sample <= len(rows):
@@ -313,15 +383,29 @@ def _choose(
         rows = np.sort(rng.choice(rows, size=sample, replace=False))
     if len(rows) < 2:
         raise NasError(f"a ranking needs at least two rows; {kept}")
-    return rows
+    return [known[row] for row in rows.tolist()]
 
 
-def _numbers(space: Space, truth: Truth) -> NDArray[np.int64]:
-    """Return the official index of every row; the row's own number where there is no such order."""
+def _numbers(space: Space, archs: Sequence[Arch]) -> NDArray[np.int64]:
+    """Return the official index of each; its number among them where there is no such order."""
     try:
-        return np.asarray([space.index(arch) for arch in truth.archs])
+        return np.asarray([space.index(arch) for arch in archs], dtype=np.int64)
     except NasError:  # NAS-Bench-101 numbers its cells in no official order
-        return np.arange(len(truth))
+        return np.arange(len(archs))
+
+
+def _told(truth: Truth, values: NDArray[np.float64], known: Sequence[Arch]) -> dict[str, Any]:
+    """Return what a report says of its column."""
+    return {
+        "truth": truth.source,
+        "truth_column": truth.column,
+        "truth_measure": None if truth.measure is None else str(truth.measure),
+        "truth_sha256": truth.sha256,
+        "truth_rows": len(truth),
+        "truth_unknown": truth.n_unknown,
+        "truth_dropped": len(truth) - len(known),  # known here, but not in every column
+        "best_value": float(values.max()),
+    }
 
 
 def _default_score(
@@ -329,7 +413,7 @@ def _default_score(
     specs: Sequence[ProxySpec | str],
     always: Sequence[ProxySpec | str],
     conditions: Conditions | None,
-) -> tuple[dict[str, Any], ScoreFunction, Conditions]:
+) -> tuple[list[Any], ScoreFunction, Conditions]:
     """Return the parsed specs, the engine's own way to score, and what it scores under."""
     # late: it imports torch, which the statistics of an injected score do not need
     from nas.proxies.base import Conditions, ProxySpec, score_batch
@@ -339,44 +423,52 @@ def _default_score(
     return _distinct(asked), lambda some, archs: score_batch(space, some, archs, under), under
 
 
-def _side_by_side(space: Space, truth: Truth, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows ordered by canonical form, so that a batch scores equal functions once."""
-    forms = space.canonicalise(np.asarray([truth.archs[row] for row in rows], dtype=np.int64))
-    return rows[np.lexsort(forms.T[::-1])]
+def _side_by_side(space: Space, archs: Sequence[Arch]) -> tuple[Arch, ...]:
+    """Return them ordered by canonical form, so that a batch scores equal functions once."""
+    forms = space.canonicalise(np.asarray(archs, dtype=np.int64))
+    return tuple(archs[row] for row in np.lexsort(forms.T[::-1]).tolist())
 
 
-def _distinct(specs: Sequence[Any]) -> dict[str, Any]:
-    """Return the specs by their text, each once, in order."""
+def _distinct(specs: Sequence[Any]) -> list[Any]:
+    """Return the specs, each once by its text, in order."""
     named: dict[str, Any] = {}
     for spec in specs:
         named.setdefault(str(spec), spec)
-    return named
+    return list(named.values())
 
 
-def _measure(
-    name: str,
+def _score(
+    space: Space,
     spec: object,
     archs: Sequence[Arch],
     score: ScoreFunction,
     batch_size: int,
     progress: Progress | None,
     clock: Callable[[], float],
-) -> tuple[list[float | Exception], float]:
-    """Return the scores of one proxy and the seconds they took."""
+) -> Scored:
+    """Return what one proxy says of the rows."""
+    name = str(spec)
     score([spec], archs[:_WARM_UP])
-    scored: list[float | Exception] = []
+    results: list[float | Exception] = []
     seconds = 0.0
     for start in range(0, len(archs), batch_size):
         batch = archs[start : start + batch_size]
         began = clock()
-        (results,) = score([spec], batch)
+        (found,) = score([spec], batch)
         seconds += clock() - began
-        if len(results) != len(batch):
-            raise TypeError(f"{name}: {len(results)} scores for {len(batch)} architectures")
-        scored.extend(results)
+        if len(found) != len(batch):
+            raise TypeError(f"{name}: {len(found)} scores for {len(batch)} architectures")
+        results.extend(found)
         if progress is not None:
-            progress(name, len(scored), len(archs))
-    return scored, seconds
+            progress(name, len(results), len(archs))
+    route = getattr(spec, "route", None)
+    return Scored(
+        proxy=name,
+        route="" if route is None else str(route(space)),
+        scores=np.asarray([_finite(result) for result in results]),
+        reasons=_reasons(results),
+        seconds_per_arch=seconds / len(archs),
+    )
 
 
 def _finite(result: float | Exception) -> float:
@@ -404,14 +496,9 @@ def _three(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
 
 
-def _height(row: RankRow, statistic: str, falling: bool) -> float:
-    value = row.estimates[statistic].value
-    if math.isnan(value):
-        return -math.inf
-    return -value if falling else value
+def _bar_label(name: str) -> str:
+    return name.replace(":", ":\n", 1)  # long options go below the name
 
 
-def _bar_label(row: RankRow, statistic: str) -> str:
-    value = row.estimates[statistic].value
-    name = row.proxy.replace(":", ":\n", 1)  # long options go below the name
-    return f"{name}  {'undefined' if math.isnan(value) else f'{value:.3f}'}"
+def _value_label(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3f}"

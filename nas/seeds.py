@@ -48,14 +48,16 @@ def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> torch.
 
 
 @contextmanager
-def seeded_torch(seed: int, *names: str | int) -> Iterator[None]:
-    """Let code that draws from torch's global CPU generator draw from the child called ``names``.
+def seeded_torch(seed: int, *names: str | int, device: str = "cpu") -> Iterator[None]:
+    """Let code that draws from torch's global generators draw from the child called ``names``.
 
-    The global generator is as before afterwards. For constructors of layers, which take no
-    generator.
+    The generators of the CPU and of ``device`` are as before afterwards. For layers, which take
+    no generator when they are made, nor when they drop out.
     """
     import torch  # late, as above
 
-    with torch.random.fork_rng(devices=[]):
+    kind = torch.device(device).type
+    own = [] if kind == "cpu" else [torch.device(device)]
+    with torch.random.fork_rng(devices=own, device_type="cuda" if kind == "cpu" else kind):
         torch.manual_seed(child_seed(seed, *names))
         yield

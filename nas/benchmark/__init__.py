@@ -7,7 +7,15 @@ NATS-Bench archives and imports them into such a table.
 
 from nas.benchmark.columns import DATASETS, Measure, NotMeasured, parse_column
 from nas.benchmark.nats import ImportedTable, NatsArchive, import_archive, open_archive
-from nas.benchmark.table import Table, TestView, Truth, ValidationView, parse_truth, read_table
+from nas.benchmark.table import (
+    Table,
+    TestView,
+    Truth,
+    ValidationView,
+    parse_truth,
+    parse_truths,
+    read_table,
+)
 from nas.benchmark.unpickle import UnreadablePickle, UnsafePickle, load_pickle
 
 __all__ = [
@@ -27,5 +35,6 @@ __all__ = [
     "open_archive",
     "parse_column",
     "parse_truth",
+    "parse_truths",
     "read_table",
 ]

@@ -348,13 +348,33 @@ def parse_truth(text: str, space: Space) -> Truth:
     Raises:
         BadTable: The text has no column, or the table cannot be read.
     """
+    path, column = _path_and_column(text, space)
+    return read_table(path, space).truth(column)
+
+
+def parse_truths(text: str, space: Space) -> tuple[Truth, ...]:
+    """Return the columns that ``PATH:COLUMN,COLUMN`` names, each once, in order.
+
+    A column whose own name holds a comma is understood where it is the only one.
+
+    Raises:
+        BadTable: The text has no column, or the table cannot be read.
+    """
+    path, columns = _path_and_column(text, space)
+    table = read_table(path, space)
+    names = [columns] if columns in table.columns else columns.split(",")
+    return tuple(table.truth(name) for name in dict.fromkeys(names))
+
+
+def _path_and_column(text: str, space: Space) -> tuple[str, str]:
+    """Return what stands on either side of the last colon."""
     path, colon, column = text.rpartition(":")
     # a colon that belongs to the path ("C:\t.csv", "./a:b/t.csv") leaves a separator behind it
     if not colon or not path or not column or "/" in column or "\\" in column:
         raise BadTable(f"{text}: expected PATH:COLUMN{_columns_of(text.rstrip(':'), space)}")
     if not _is_file(path) and _is_file(text):
         raise BadTable(f"{text}: expected PATH:COLUMN{_columns_of(text, space)}")
-    return read_table(path, space).truth(column)
+    return path, column
 
 
 def _columns_of(path: str, space: Space) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   nas rank --truth nats_tss.csv.gz:c10_test_200 --proxy meco,meco_opt,sed --sample 1000
+  nas rank --truth nats_tss.csv.gz:c10_test_200,c100_test_200,in16_test_200 --proxy meco,sed
   nas rank --space nats_sss --truth nats_sss.csv.gz:c100_test_90 --proxy sed --half odd --json -
 """
 
@@ -46,7 +48,9 @@ def rank(
     truth: Annotated[
         str,
         typer.Option(
-            metavar="FILE:COLUMN", help="A table with an 'arch' column, and what to compare with."
+            metavar="FILE:COLUMN,...",
+            help="A table with an 'arch' column, and what to compare with. Several columns share "
+            "the rows that all of them know, and one scoring.",
         ),
     ],
     proxy: ProxyNames,
@@ -67,6 +71,14 @@ def rank(
     json_: JsonTarget = None,
     csv: Annotated[str | None, typer.Option(metavar="PATH|-", help="Write CSV.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the correlations as PNG.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATISTIC",
+            help="Show the best first by spearman, kendall, ndcg, regret_1 or regret_10; "
+            "as asked when left out.",
+        ),
+    ] = None,
     num_classes: NumClasses = 10,
     resolution: Resolution = 32,
     repeats: Repeats = 1,
@@ -81,20 +93,23 @@ def rank(
     best of the ten highest-scored lose against the best of the rows, each with a bootstrap
     interval; the counts of parameters and FLOPs always stand beside.
     """
-    from nas.benchmark.table import parse_truth
-    from nas.rank import plot, rank_proxies
+    from nas.benchmark.table import parse_truths
+    from nas.rank import for_json, plot, rank_proxies, to_csv
+    from nas.statistics import STATISTICS
     from spaces import SPACES, look_up
 
     check_targets(json_, csv, figure)
+    if sort is not None:
+        look_up(STATISTICS, sort, kind="statistic")
     where = look_up(SPACES, space, kind="space")
     conditions = conditions_from(
         num_classes=num_classes, resolution=resolution, repeats=repeats, images=images,
         seed=seed, dtype=dtype, device=device,
     )  # fmt: skip
-    report = rank_proxies(
+    reports = rank_proxies(
         where,
         split_proxies(proxy),
-        parse_truth(truth, where),
+        parse_truths(truth, where),
         sample=sample,
         half=cast("Half | None", half),  # the engine refuses anything else
         seed=seed,
@@ -102,33 +117,49 @@ def rank(
         progress=None if quiet else _Progress(),
     )
     if figure is not None:
-        plot(report, figure)
+        plot(reports, figure)
     if csv is not None:
-        write_file(report.to_csv(), csv)
+        write_file(to_csv(reports), csv)
     if json_ is not None:
-        emit_json(report.as_dict(), json_)
+        emit_json(for_json(reports), json_)
     if "-" not in (json_, csv):
-        _show(report)
-    for row in report.rows:
+        _show(reports, sort)
+    _explain(reports)
+
+
+def _show(reports: Sequence[RankReport], sort: str | None) -> None:
+    """Print a table per column, the next below the last."""
+    for place, report in enumerate(reports):
+        if len(reports) > 1:
+            typer.echo(("\n" if place else "") + report.environment["truth_column"])
+        rows = [
+            [
+                str(row.n),
+                _interval(row.estimates["spearman"]),
+                *(f"{row.estimates[name].value:.3f}" for name in ("kendall", "ndcg")),
+                *(f"{row.estimates[name].value:.2f}" for name in ("regret_1", "regret_10")),
+                f"{1000 * row.seconds_per_arch:.3g}",
+                row.route,
+                row.proxy,
+            ]
+            for row in (report.rows if sort is None else report.best_first(sort))
+        ]
+        level = f"{report.environment['level']:.0%}"
+        headers = ["n", f"Spearman [{level}]", "Kendall", "nDCG", "regret 1", "regret 10"]
+        emit_table([*headers, "ms/arch", "route", "proxy"], rows)
+
+
+def _explain(reports: Sequence[RankReport]) -> None:
+    """Say which rows were left out, and why scores failed."""
+    for told in (report.environment for report in reports):
+        if told["truth_dropped"]:
+            note(
+                f"{told['truth_column']}: left out {told['truth_dropped']:,} of "
+                f"{told['truth_rows']:,} known rows, which another column does not know"
+            )
+    for row in reports[0].rows:  # the scores of all columns are the same
         for reason, count in row.reasons.items():
             note(f"{row.proxy}: {count} failed: {reason}")
-
-
-def _show(report: RankReport) -> None:
-    rows = [
-        [
-            str(row.n),
-            _interval(row.estimates["spearman"]),
-            *(f"{row.estimates[name].value:.3f}" for name in ("kendall", "ndcg")),
-            *(f"{row.estimates[name].value:.2f}" for name in ("regret_1", "regret_10")),
-            f"{1000 * row.seconds_per_arch:.3g}",
-            row.proxy,
-        ]
-        for row in report.rows
-    ]
-    level = f"{report.environment['level']:.0%}"
-    headers = ["n", f"Spearman [{level}]", "Kendall", "nDCG", "regret 1", "regret 10", "ms/arch"]
-    emit_table([*headers, "proxy"], rows)
 
 
 def _interval(estimate: Estimate) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.networks.events import Event, Listener
-from nas.networks.run import Layer, Run
+from nas.networks.run import Layer, Norm, Run, Window
 from nas.networks.weights import Kind, layer_bias, layer_weight
 from spaces import CellSpace, Population
 from spaces.cell import Operation
@@ -99,12 +99,14 @@ def normalise(maps: Tensor) -> Tensor:
     # All networks side by side as channels of one; a copy, but for a single network.
     side = maps.transpose(0, 1).reshape(images, count * channels, *maps.shape[3:])
     out = F.batch_norm(side, None, None, training=True, eps=EPSILON)
-    return out.view(images, count, *maps.shape[2:]).transpose(0, 1).contiguous()
+    apart: Tensor = out.view(images, count, *maps.shape[2:]).transpose(0, 1)
+    return apart.contiguous()
 
 
 def convolve(maps: Tensor, weight: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Convolve ``(K, M, C, H, W)`` with half a window of padding."""
-    flat = F.conv2d(maps.flatten(0, 1), weight, None, stride, weight.shape[2] // 2, 1, groups)
+    half = weight.shape[2] // 2
+    flat: Tensor = F.conv2d(maps.flatten(0, 1), weight, None, stride, half, 1, groups)
     return flat.view(*maps.shape[:2], *flat.shape[1:])
 
 
@@ -118,7 +120,7 @@ class Feed:
         n: N.
         like: A tensor of the networks' format and place.
         weights: How weights are drawn.
-        identity: Batch-norms are in evaluation mode.
+        norm: What batch-norms do.
         keep: Gradients will be asked for, so nothing may be left out.
         layers: Outputs of convolutions, if kept.
         blocks: Outputs of cells and reductions, if kept.
@@ -129,7 +131,7 @@ class Feed:
     n: int
     like: Tensor
     weights: Kind = "default"
-    identity: bool = False
+    norm: Norm = "batch"
     keep: bool = False
     layers: list[Layer] = field(default_factory=list)
     blocks: list[Tensor] = field(default_factory=list)
@@ -142,18 +144,22 @@ class Feed:
     def normalise(self, maps: Tensor, archs: Tensor) -> Tensor:
         """Return the maps after a batch-norm."""
         self.tell("normalised", maps, archs)
-        if self.identity:  # running mean 0, running variance 1
+        if self.norm == "identity":  # running mean 0, running variance 1
             return maps / (1.0 + EPSILON) ** 0.5
+        if self.norm == "image":
+            return normalise(maps.flatten(0, 1)[:, None]).view(maps.shape)
         return normalise(maps)
 
     def convolve(
         self, name: str, maps: Tensor, width: int, kernel: int, archs: Tensor, stride: int = 1
     ) -> Tensor:
         """Run the convolution called ``name`` for some architectures; tell and keep its output."""
-        out = convolve(maps, self.weight(name, width, maps.shape[2], kernel), stride)
+        weight = self.weight(name, width, maps.shape[2], kernel)
+        out = convolve(maps, weight, stride)
         self.tell("conv", out, archs)
         if self.keep:
-            self.layers.append(Layer(out, archs))
+            window = Window((stride, stride), (kernel // 2, kernel // 2))
+            self.layers.append(Layer(out, archs, entered=maps, weight=weight, window=window))
         return out
 
     def block(self, maps: Tensor, archs: Tensor) -> None:
@@ -186,6 +192,7 @@ class CellNetworks:
 
     Attributes:
         count: N, how many.
+        rows: Of a listener's totals, N.
     """
 
     def __init__(
@@ -201,7 +208,7 @@ class CellNetworks:
             num_classes: Width of the classifier.
             device: Where they run.
         """
-        self.count = len(population)
+        self.count = self.rows = len(population)
         self._space = space
         self._seed = seed
         self._classes = num_classes
@@ -225,14 +232,14 @@ class CellNetworks:
         *,
         listeners: Sequence[Listener] = (),
         weights: Kind = "default",
-        norm: str = "batch",
+        norm: Norm = "batch",
         dtype: torch.dtype | None = None,
         twice: bool = False,
     ) -> Run:
         """Run with gradients, as :meth:`nas.networks.module.ModuleNetwork.run`."""
         images = images.to(dtype or images.dtype)
         leaf = images.expand(self.count, *images.shape).clone().requires_grad_()
-        feed = Feed(self._seed, listeners, self.count, leaf, weights, norm == "identity", keep=True)
+        feed = Feed(self._seed, listeners, self.count, leaf, weights, norm, keep=True)
         with torch.enable_grad():
             features = self._forward(feed, leaf)
             assert features is not None
@@ -272,11 +279,7 @@ class CellNetworks:
         """
         space, plan, everyone = self._space, self._plan, self._everyone
         last = _last_wanted(feed, space, images.shape[3])
-        first = feed.weight("stem.0", space.skeleton.widths[0], 3, 3)
-        x = convolve(images, first)
-        feed.tell("conv", x, everyone)
-        if feed.keep:
-            feed.layers.append(Layer(x, everyone))
+        x = feed.convolve("stem.0", images, space.skeleton.widths[0], 3, everyone)
         x = feed.normalise(x, everyone).expand(feed.n, -1, -1, -1, -1)
         for number, (kind, name, width) in enumerate(_steps(space)):
             if number > last:
@@ -307,8 +310,11 @@ class CellNetworks:
         shape = (self._classes, features.shape[2])
         weight = layer_weight(self._seed, "classifier", shape, feed.weights).to(features)
         bias = layer_bias(self._seed, "classifier", shape, feed.weights).to(features)
-        logits = F.linear(features.mean(dim=(3, 4)), weight, bias)
-        feed.layers.append(Layer(logits, self._everyone, linear=True, bias=bias))
+        pooled = features.mean(dim=(3, 4))
+        logits = F.linear(pooled, weight, bias)
+        feed.layers.append(
+            Layer(logits, self._everyone, linear=True, bias=bias, entered=pooled, weight=weight)
+        )
         return logits
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nas.networks.events import Event, Listener
-from nas.networks.run import Layer, Run, RunError
+from nas.networks.run import Layer, Norm, Run, RunError, Window
 from nas.networks.weights import Kind, seed_weights
 from nas.seeds import seeded_torch
 
@@ -158,7 +158,16 @@ class _Heard:
             self.identities.derived(role, output, self.inputs[module])
         if self.keep and isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
             here = torch.zeros(1, dtype=torch.long, device=self.device)
-            layer = Layer(output, here, True, isinstance(module, nn.Linear), module.bias)
+            layer = Layer(
+                output,
+                here,
+                alone=True,
+                linear=isinstance(module, nn.Linear),
+                bias=module.bias,
+                entered=args[0] if isinstance(args[0], Tensor) else None,
+                weight=module.weight,
+                window=_window(module),
+            )
             self.layers.append((layer, output._version))
         if output.dim() < 3:
             return
@@ -171,6 +180,40 @@ class _Heard:
             self.tell("block", output)
             if self.keep:
                 self.blocks.append(output)
+
+
+def _window(module: nn.Module) -> Window | None:
+    if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
+        return None
+    if isinstance(module.padding, str):
+        return None
+    stride, padding, dilation = (
+        (x[0], x[1]) for x in (module.stride, module.padding, module.dilation)
+    )
+    return Window(stride, padding, dilation, module.groups)
+
+
+class _ImageNorm(nn.Module):
+    """A batch-norm in train mode that sees every image alone."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self._norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self._norm
+        assert isinstance(norm, _BATCH_NORMS)
+        if x.dim() < 3:
+            raise RunError("a batch-norm over single numbers needs more than one image")
+        return F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
+
+
+def _apart(net: nn.Module) -> None:
+    """Replace every batch-norm by one that sees every image alone."""
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _BATCH_NORMS):
+                setattr(module, name, _ImageNorm(child))
 
 
 class _Functions(TorchFunctionMode):
@@ -237,9 +280,10 @@ class ModuleNetwork:
 
     Attributes:
         count: 1.
+        rows: Of a listener's totals, 1.
     """
 
-    count = 1
+    count = rows = 1
 
     def __init__(self, net: nn.Module, seed: int, *, seeded: bool) -> None:
         """Take a network over; it is changed.
@@ -273,7 +317,7 @@ class ModuleNetwork:
         *,
         listeners: Sequence[Listener] = (),
         weights: Kind = "default",
-        norm: str = "batch",
+        norm: Norm = "batch",
         dtype: torch.dtype | None = None,
         twice: bool = False,
     ) -> Run:
@@ -284,8 +328,8 @@ class ModuleNetwork:
             labels: ``(M,)``.
             listeners: Who hears the maps.
             weights: Which weights.
-            norm: ``batch``: batch-norms normalise by the minibatch; ``identity``: they are in
-                evaluation mode.
+            norm: What batch-norms do: ``batch`` normalises by the minibatch, ``image`` each image
+                by itself, as if it came alone, and ``identity`` is evaluation mode.
             dtype: Another number format.
             twice: Gradients by the weights will be differentiated again.
         """
@@ -322,7 +366,7 @@ class ModuleNetwork:
             return nullcontext()
         return seeded_torch(self._seed, "running", device=self._device)
 
-    def _prepared(self, weights: Kind, norm: str, dtype: torch.dtype | None) -> nn.Module:
+    def _prepared(self, weights: Kind, norm: Norm, dtype: torch.dtype | None) -> nn.Module:
         if weights == "default" and norm == "batch" and dtype is None:
             return self._net
         net = copy.deepcopy(self._net)
@@ -334,7 +378,9 @@ class ModuleNetwork:
             with torch.no_grad():
                 for parameter in net.parameters():
                     parameter.abs_()
-        return net.train(norm == "batch")
+        if norm == "image":
+            _apart(net)
+        return net.train(norm != "identity")
 
 
 def _weights(net: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,14 +12,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: What batch-norms do; see :meth:`nas.networks.module.ModuleNetwork.run`.
+Norm = Literal["batch", "image", "identity"]
+
 
 class RunError(RuntimeError):
     """The networks ran, but have no answer to a question; the text says why."""
+
+
+class Window(NamedTuple):
+    """How a two-dimensional convolution moves; each number is (vertical, horizontal)."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,9 @@ class Layer:
         alone: There is no first dimension.
         linear: It is no convolution.
         bias: ``(C,)``, if it has one.
+        entered: What it was given, shaped like ``output``.
+        weight: Its weight, ``(C, C_in / groups, ...)``.
+        window: Stride, padding, dilation and groups of a two-dimensional convolution.
     """
 
     output: Tensor
@@ -40,6 +56,9 @@ class Layer:
     alone: bool = False
     linear: bool = False
     bias: Tensor | None = None
+    entered: Tensor | None = None
+    weight: Tensor | None = None
+    window: Window | None = None
 
     def by_position(self, values: Tensor) -> Tensor:
         """Return values that are shaped like ``output`` as ``(k, M, C, P)``."""
@@ -51,6 +70,35 @@ class Layer:
         """Return the output as ``(k, M, C, P)`` before the bias was added."""
         output = self.by_position(self.output.detach())
         return output if self.bias is None else output - self.bias.detach()[:, None]
+
+    def by_image(self, gradient: Tensor) -> Tensor:
+        """Return the gradient by the weight for every image by itself, ``(k, M, P)``.
+
+        Args:
+            gradient: By the output, of something that does not mix images.
+
+        Raises:
+            RunError: Not a linear layer and not a two-dimensional convolution.
+        """
+        if self.entered is None or self.weight is None:
+            raise RunError("gradients by image need plain convolutions and linear layers")
+        entered = self.entered.detach()
+        rising = self.by_position(gradient)  # (k, M, C, P)
+        if self.linear:
+            columns = self.by_position(entered)
+            groups = 1
+        elif self.window is not None:
+            stride, padding, dilation, groups = self.window
+            flat = entered if self.alone else entered.flatten(0, 1)
+            kernel = (self.weight.shape[2], self.weight.shape[3])
+            columns = F.unfold(flat, kernel, dilation, padding, stride)
+            columns = columns.view(*rising.shape[:2], *columns.shape[1:])  # (k, M, C_in * kk, P)
+        else:
+            raise RunError("gradients by image need two-dimensional convolutions")
+        k, m, _, positions = rising.shape
+        rising = rising.reshape(k, m, groups, -1, positions)
+        columns = columns.reshape(k, m, groups, -1, positions)
+        return (rising @ columns.mT).reshape(k, m, -1)
 
 
 class Run:
@@ -170,13 +218,20 @@ class Run:
             product, self.weights, retain_graph=True, allow_unused=True, materialize_grads=True
         )
 
-    def gradients_by_image(self, values: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Return the gradient by ``weights`` of each of ``values`` ``(M,)``, one at a time."""
-        self._alone()
-        for value in values:
-            yield torch.autograd.grad(
-                value, self.weights, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
+    def gradients_by_image(self, values: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """Return every layer and the gradients by its weight, image by image, ``(k, M, P)``.
+
+        A weight that is used twice comes twice, and its gradients are to be added up.
+
+        Args:
+            values: ``(K, M)``, each of them a function of its own image alone.
+        """
+        gradients = torch.autograd.grad(
+            values.sum(), [layer.output for layer in self.layers], retain_graph=True,
+            allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
+        for layer, gradient in zip(self.layers, gradients, strict=True):
+            yield layer, layer.by_image(gradient)
 
     def _alone(self) -> None:
         if self.count > 1:

@@ -88,7 +88,7 @@ class SizeNetworks:
         self._levels, self._paths = _tree(population)
 
     @property
-    def nodes(self) -> int:
+    def rows(self) -> int:
         """How many rows an additive listener needs: one per node of the tree."""
         return self._levels[-1].first + len(self._levels[-1].parents)
 
@@ -99,7 +99,7 @@ class SizeNetworks:
 
         Args:
             images: What the networks see.
-            listeners: Additive ones, of :attr:`nodes` rows; what they have added up is replaced
+            listeners: Additive ones, of :attr:`rows` rows; what they have added up is replaced
                 by the totals of the architectures.
             weights: Which weights.
         """

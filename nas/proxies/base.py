@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nas.networks.events import Listener
     from nas.networks.images import Images
     from nas.networks.weights import Kind
-    from nas.proxies.routes import Subject
+    from nas.proxies.routes import Networks, Subject
 
 
 class ProxyError(NasError):
@@ -111,12 +111,12 @@ class Proxy:
             ``gradients``; ``noise`` if it draws inputs of its own.
         options: Frozen dataclass of its settings, all with defaults.
         population: Data-free route: ``(space, population (N, D), conditions, options) -> (N,)``.
-        listener: Forward route: ``(N, conditions of one repeat, options) -> Listener``.
+        listener: Forward route: ``(networks, conditions of one repeat, options) -> Listener``.
         gauge: Asking route: ``(subject of N networks, options) -> (N,)`` in float64.
-        module: For a data-free proxy that is also defined on a network: ``(net, one image) -> float``.
+        module: For a data-free proxy that is also defined on a network: ``(net, image) -> float``.
         sees: What a listener's pass runs on: one ``image``, the shared ``minibatch``, or its
             ``own`` input.
-        own: The input of a listener that has its own: ``(images, conditions, options) -> (M, C, H, W)``.
+        own: A listener's own input: ``(images, conditions, options) -> (M, C, H, W)``.
         weights: How the weights of a listener's pass are drawn.
         batched: Whether, under these options, many networks may be asked at a time.
         additive: Whether a listener only adds up over maps, so that maps may be shared.
@@ -135,7 +135,7 @@ class Proxy:
     reads: frozenset[str] = frozenset()
     options: type[Any] = NoOptions
     population: Callable[[Space, Population, Conditions, Any], NDArray[np.float64]] | None = None
-    listener: Callable[[int, Conditions, Any], Listener] | None = None
+    listener: Callable[[Networks, Conditions, Any], Listener] | None = None
     gauge: Callable[[Subject, Any], Tensor] | None = None
     module: Callable[[nn.Module, Tensor], float] | None = None
     sees: Literal["image", "minibatch", "own"] = "image"

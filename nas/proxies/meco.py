@@ -38,6 +38,8 @@ from nas.seeds import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nas.proxies.routes import Networks
+
 Hooks = Literal["relu", "conv", "unique", "reference"]
 _HEARD: dict[Hooks, frozenset[str]] = {
     "relu": frozenset({"relu"}),
@@ -79,7 +81,7 @@ class _Meco:
     """Sums smallest eigenvalues over the maps that it hears."""
 
     def __init__(
-        self, n: int, conditions: Conditions, options: MecoOptions | MecoOptOptions
+        self, networks: Networks, conditions: Conditions, options: MecoOptions | MecoOptOptions
     ) -> None:
         import torch
 
@@ -87,7 +89,7 @@ class _Meco:
         self._hooks = options.hooks
         self._size = options.channels if isinstance(options, MecoOptOptions) else None
         self._seed = conditions.seed
-        self.totals = torch.zeros(n, dtype=torch.float64, device=conditions.device)
+        self.totals = torch.zeros(networks.rows, dtype=torch.float64, device=conditions.device)
         self._values: dict[int, Tensor] = {}
         self._drawn: dict[int, Tensor] = {}
         self._redrawn = generator(self._seed, "meco_opt", "reference")

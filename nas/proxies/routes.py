@@ -53,6 +53,10 @@ class Networks(Protocol):
     def count(self) -> int:
         """How many."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows a listener adds up: ``count``, or more where maps are shared."""
+
     def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
         """Run forwards; return each listener's scores, ``(count,)``."""
 
@@ -321,10 +325,9 @@ def ask(
     """Ask every proxy about the networks, in one repeat: ``(count,)`` on the CPU, or an error."""
     answers: dict[int, Tensor | Exception] = {}
     listeners: dict[int, Listener] = {}
-    rows = networks.nodes if isinstance(networks, SizeNetworks) else networks.count
     for i, spec in enumerate(specs):
         if spec.proxy.listener is not None:
-            listeners[i] = spec.proxy.listener(rows, conditions, spec.options)
+            listeners[i] = spec.proxy.listener(networks, conditions, spec.options)
     gauges = [i for i in range(len(specs)) if i not in listeners]
     shared = [i for i in listeners if specs[i].proxy.sees == "minibatch"]
     if gauges:

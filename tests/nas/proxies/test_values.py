@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.networks.module import feed_module
+from nas.networks.module import ModuleNetwork, feed_module
 from nas.proxies import Conditions, ProxyError, ProxySpec, score_batch
 from nas.proxies.spectrum import correlation, smallest_correlation_eigenvalue
 from spaces import Arch
 from spaces.nats_sss import NATS_SSS
 from spaces.nats_tss import NATS_TSS
 
+ONE = ModuleNetwork(nn.Identity(), 0, seeded=False)
 H0 = 0.5 * math.log(2 * math.pi * math.e)  # 1.4189, entropy of a unit Gaussian
 
 
@@ -83,7 +84,7 @@ def test_meco_counts_maps_as_its_readings_say(hooks: str, expected: float) -> No
     net = nn.Sequential(_Copy(maps), nn.ReLU())
     spec = ProxySpec.parse(f"meco:hooks={hooks}")
     assert spec.proxy.listener is not None
-    listener = spec.proxy.listener(1, Conditions(), spec.options)
+    listener = spec.proxy.listener(ONE, Conditions(), spec.options)
     feed_module(net, torch.zeros(1, 3, 2, 2), [listener])
     assert listener.scores().item() == pytest.approx(expected, abs=1e-6)
 
@@ -95,7 +96,7 @@ def test_meco_opt_weighs_by_width() -> None:
     ).view(1, 4, 2, 3)
     spec = ProxySpec.parse("meco_opt:hooks=unique,channels=2")
     assert spec.proxy.listener is not None
-    listener = spec.proxy.listener(1, Conditions(), spec.options)
+    listener = spec.proxy.listener(ONE, Conditions(), spec.options)
     feed_module(_Copy(maps), torch.zeros(1, 3, 2, 2), [listener])
     assert listener.scores().item() == pytest.approx(2.0, abs=1e-6)
 
