@@ -99,7 +99,7 @@ def normalise(maps: Tensor) -> Tensor:
     # All networks side by side as channels of one; a copy, but for a single network.
     side = maps.transpose(0, 1).reshape(images, count * channels, *maps.shape[3:])
     out = F.batch_norm(side, None, None, training=True, eps=EPSILON)
-    apart: Tensor = out.view(images, count, *maps.shape[2:]).transpose(0, 1)
+    apart = out.view(images, count, *maps.shape[2:]).transpose(0, 1)
     return apart.contiguous()
 
 
@@ -107,7 +107,8 @@ def convolve(maps: Tensor, weight: Tensor, stride: int = 1, groups: int = 1) -> 
     """Convolve ``(K, M, C, H, W)`` with half a window of padding."""
     half = weight.shape[2] // 2
     flat: Tensor = F.conv2d(maps.flatten(0, 1), weight, None, stride, half, 1, groups)
-    return flat.view(*maps.shape[:2], *flat.shape[1:])
+    apart: Tensor = flat.view(*maps.shape[:2], *flat.shape[1:])
+    return apart
 
 
 @dataclass

@@ -10,10 +10,27 @@ from nas.proxies.base import (
     table_of,
 )
 from nas.proxies.counts import FLOPS, PARAMS
+from nas.proxies.epe_nas import EPE_NAS
+from nas.proxies.fisher import FISHER
+from nas.proxies.grad_norm import GRAD_NORM
+from nas.proxies.grasp import GRASP
+from nas.proxies.jacov import JACOV
+from nas.proxies.l2_norm import L2_NORM
 from nas.proxies.meco import MECO, MECO_OPT
+from nas.proxies.nwot import NWOT, NWOT_BY_LAYER
+from nas.proxies.plain import PLAIN
 from nas.proxies.sed import SED
+from nas.proxies.snip import SNIP
+from nas.proxies.synflow import SYNFLOW
+from nas.proxies.zen import ZEN
 
-PROXIES: dict[str, Proxy] = table_of((MECO, MECO_OPT, SED, PARAMS, FLOPS))
+PROXIES: dict[str, Proxy] = table_of(
+    (
+        *(MECO, MECO_OPT, SED, PARAMS, FLOPS),
+        *(EPE_NAS, FISHER, GRAD_NORM, GRASP, JACOV, L2_NORM, NWOT, PLAIN, SNIP, SYNFLOW, ZEN),
+        *(NWOT_BY_LAYER,),
+    )
+)
 
 __all__ = [
     "PROXIES",

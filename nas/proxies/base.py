@@ -120,6 +120,7 @@ class Proxy:
         weights: How the weights of a listener's pass are drawn.
         batched: Whether, under these options, many networks may be asked at a time.
         additive: Whether a listener only adds up over maps, so that maps may be shared.
+        images_read: Images that a gauge runs on, where that is not the minibatch; 0 is none.
         twice: It differentiates gradients by the weights again.
         of_function: Whether, under these options, the score depends only on the function that an
             architecture computes, so that its canonical form may be scored in its place.
@@ -143,6 +144,7 @@ class Proxy:
     weights: Kind = "default"
     batched: Callable[[Any], bool] = lambda options: True
     additive: bool = False
+    images_read: int | None = None
     twice: bool = False
     of_function: Callable[[Any], bool] = lambda options: True
     undefined: str = "not a finite number"

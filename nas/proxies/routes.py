@@ -157,35 +157,40 @@ def _groups(
 ) -> Iterator[tuple[list[int], int]]:
     """Return who runs together, as places in ``specs``, and on how many networks at a time.
 
-    Passes over one image need little memory, those over a minibatch with gradients much; so the
-    batched proxies are asked in up to three rounds. What must run one by one is one round; what
-    could run batched on the same minibatch joins it, for there the pass is run anyway.
+    Passes over one image need little memory, those over a minibatch with gradients much, so batched
+    proxies are asked in rounds of different size. What must run one by one is one round; what could
+    run batched on the same minibatch joins it, for there the pass is run anyway.
     """
     alone = [i for i, spec in enumerate(specs) if not runs_batched(space, spec)]
     if any(_on_minibatch(specs[i]) for i in alone):
         alone = [i for i, spec in enumerate(specs) if i in alone or _on_minibatch(spec)]
-    rest = [i for i in range(len(specs)) if i not in alone]
-    kind = torch.device(conditions.device).type
-    for asks in (False, True):
-        for several in (False, True):
-            group = [
-                i
-                for i in rest
-                if (specs[i].proxy.gauge is not None) is asks
-                and (specs[i].proxy.sees != "image") is several
-            ]
-            if not group:
-                continue
-            images = conditions.minibatch if several or asks else 1
-            size = (TOGETHER_WITH_GRADIENTS if asks else TOGETHER).get(kind, TOGETHER["cpu"])
-            size = SIZES_TOGETHER if isinstance(space, NatsSss) else size
-            yield group, max(1, size // images)
+    rounds: dict[int, list[int]] = {}
+    for i, spec in enumerate(specs):
+        if i not in alone:
+            rounds.setdefault(_together(space, spec, conditions), []).append(i)
+    for size, group in sorted(rounds.items(), reverse=True):
+        yield group, size
     if alone:
         yield alone, 1
 
 
 def _on_minibatch(spec: ProxySpec) -> bool:
-    return spec.proxy.gauge is not None or spec.proxy.sees == "minibatch"
+    if spec.proxy.gauge is not None:
+        return spec.proxy.images_read is None
+    return spec.proxy.sees == "minibatch"
+
+
+def _together(space: Space, spec: ProxySpec, conditions: Conditions) -> int:
+    """Return how many architectures are asked at a time, so that memory stays bounded."""
+    kind = torch.device(conditions.device).type
+    asks = spec.proxy.gauge is not None
+    most = (TOGETHER_WITH_GRADIENTS if asks else TOGETHER).get(kind, TOGETHER["cpu"])
+    if isinstance(space, NatsSss):
+        most = SIZES_TOGETHER
+    images = conditions.minibatch if _on_minibatch(spec) or spec.proxy.sees == "own" else 1
+    if asks and spec.proxy.images_read is not None:
+        images = max(1, spec.proxy.images_read)
+    return max(1, most // images)
 
 
 def _side_by_side(

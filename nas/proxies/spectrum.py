@@ -33,6 +33,20 @@ def correlation(features: Tensor) -> tuple[Tensor, Tensor]:
     return gram * scale[:, :, None] * scale[:, None, :], constant.any(dim=1)
 
 
+def correlation_of_rows(rows: Tensor) -> Tensor:
+    """Return the Pearson matrices of M rows, ``(K, M, D)`` to ``(K, M, M)`` in float64.
+
+    A row that is constant has no correlation: its entries are NaN.
+    """
+    centred = rows.double() - rows.double().mean(dim=2, keepdim=True)
+    return _unit(centred) @ _unit(centred).mT
+
+
+def _unit(rows: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+    return rows / lengths
+
+
 def smallest_correlation_eigenvalue(features: Tensor) -> Tensor:
     """Return the smallest eigenvalue of the channels' Pearson matrix, ``(K,)`` in float64.
 

@@ -108,6 +108,7 @@ MISTAKES = {
     "score --proxy params conv": "nats_tss: no operation named 'conv' in 'conv'.",
     f"score --proxy , {CONV}": "--proxy: expected names such as meco,sed or ",
     "rank --proxy params --truth no.csv:x": "no.csv: no such file",
+    "rank --proxy params --truth no.csv:x,y --sort rho": "no statistic named 'rho'. Known: kendall",
     f"score --proxy params --device gpu {CONV}": "device: 'gpu' is not available here; available",
     "search smoke conditions.device=cuda:99": "device: 'cuda:99' is not available here; available",
     "bench import nowhere t.csv": "nowhere: no such file",
@@ -226,6 +227,63 @@ def test_rank_reports_in_every_form(nas: Any, shared_data: Path, tmp_path: Path)
     assert rows[0]["n"] == 200
     assert (tmp_path / "r.csv").read_text().startswith("proxy,n,")
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rank_compares_one_scoring_with_several_columns(
+    nas: Any, shared_data: Path, tmp_path: Path
+) -> None:
+    table = shared_data / "nats_tss.csv.gz"
+    words = ("rank", "--proxy", "flops", "--sample", "100", "--half", "odd")
+    both = nas(
+        *words, "--truth", f"{table}:c10_test_200,in16_test_200", "--json", "r.json",
+        "--csv", "r.csv", "--figure", "r.png", "--sort", "kendall",
+    )  # fmt: skip
+    assert both.returncode == 0, both.stderr
+    assert both.stderr.splitlines() == ["flops: 100 of 100", "params: 100 of 100"]
+    first, second = both.stdout.split("\n\n")
+    assert first.startswith("c10_test_200\n")
+    assert second.startswith("in16_test_200\n")
+    header = second.splitlines()[1].split()
+    assert header[-3:] == ["ms/arch", "route", "proxy"]
+    reports = json.loads((tmp_path / "r.json").read_text())
+    for column, report in zip(("c10_test_200", "in16_test_200"), reports, strict=True):
+        alone = json.loads(nas(*words, "-q", "--truth", f"{table}:{column}", "--json", "-").stdout)
+        assert report["environment"]["truth_column"] == column
+        for row, single in zip(report["rows"], alone["rows"], strict=True):
+            del row["seconds_per_arch"], single["seconds_per_arch"]
+            assert row == single
+    assert (tmp_path / "r.csv").read_text().startswith("truth_column,proxy,n,")
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def rank_words(tmp_path: Path) -> tuple[str, ...]:
+    """``nas rank`` on four networks whose accuracy follows the FLOPs; one is unknown in ``b``."""
+    lines = ["arch,a,b", "8:8:8:8:8,1,1", "8:8:8:64:64,2,2", "64:8:8:8:8,3,3", "64:64:64:64:64,4,"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    return ("rank", "--space", "nats_sss", "--proxy", "params,flops", "--quiet")
+
+
+def test_rank_says_which_rows_it_leaves_out(nas: Any, rank_words: tuple[str, ...]) -> None:
+    done = nas(*rank_words, "--truth", "t.csv:a,b", "--csv", "-")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "a: left out 1 of 4 known rows, which another column does not know\n"
+    assert [line.split(",")[:3] for line in done.stdout.splitlines()[1:]] == [
+        [column, proxy, "3"] for column in "ab" for proxy in ("params", "flops")
+    ]
+
+
+def test_rank_sorts_what_it_shows_and_nothing_else(
+    nas: Any, rank_words: tuple[str, ...], tmp_path: Path
+) -> None:
+    def shown(*words: str) -> list[str]:
+        lines = nas(*rank_words, "--truth", "t.csv:b", *words).stdout.splitlines()
+        return [line.split()[-1] for line in lines]
+
+    assert shown() == ["proxy", "params", "flops"]
+    assert shown("--sort", "spearman", "--csv", "r.csv") == ["proxy", "flops", "params"]
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["proxy", "params", "flops"]
 
 
 def test_a_real_archive_is_imported(nas: Any, shared_data: Path, tmp_path: Path) -> None:

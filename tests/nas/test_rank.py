@@ -1,4 +1,4 @@
-"""``rank_proxies``: same rows for all, failures counted, honest times, strict JSON."""
+"""``rank_proxies``: one scoring for all columns, failures counted, honest times, strict JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from nas.benchmark.table import Truth, parse_truth
 from nas.proxies.base import ProxyError
-from nas.rank import ALWAYS, RankReport, plot, rank_proxies
+from nas.rank import ALWAYS, RankReport, for_json, plot, rank_proxies, to_csv
 from nas.statistics import STATISTICS, evaluate
-from spaces import SPACES, Arch, NasError
+from spaces import SPACES, Arch, NasError, Space
 
 SSS = SPACES["nats_sss"]
 N = 300
@@ -29,6 +30,14 @@ def truth() -> Truth:
     archs = tuple(SSS.at(index) for index in range(0, 101 * N, 101))
     values = np.asarray([50 + sum(arch) + math.sin(7 * i) for i, arch in enumerate(archs)])
     return Truth("nats_sss", archs, values, "c10_test_90", "invented.csv", "0" * 64)
+
+
+def other_column(truth: Truth, unknown: int = 0) -> Truth:
+    """The same networks but the first few, with accuracies that turn round halfway."""
+    values = np.abs(truth.values - np.median(truth.values))[unknown:]
+    return Truth(
+        "nats_sss", truth.archs[unknown:], values, "c100_test_90", "invented.csv", "0" * 64
+    )
 
 
 class FakeScore:
@@ -62,10 +71,17 @@ class FakeScore:
         return float(-sum(arch) if spec == "backwards" else sum(arch) + 10 * arch[4])
 
 
-def rank(truth: Truth, *specs: str, **options: Any) -> tuple[RankReport, FakeScore]:
+def rank_all(
+    truths: Sequence[Truth], *specs: Any, **options: Any
+) -> tuple[tuple[RankReport, ...], FakeScore]:
     score = FakeScore()
     options = {"n_boot": 20, **options}
-    return rank_proxies(SSS, specs, truth, score=score, clock=score.clock, **options), score
+    return rank_proxies(SSS, specs, truths, score=score, clock=score.clock, **options), score
+
+
+def rank(truth: Truth, *specs: Any, **options: Any) -> tuple[RankReport, FakeScore]:
+    (report,), score = rank_all([truth], *specs, **options)
+    return report, score
 
 
 def test_params_and_flops_stand_beside_and_repeats_do_not(truth: Truth) -> None:
@@ -112,8 +128,61 @@ def test_halves_go_by_row_where_there_is_no_official_order() -> None:
     rng = np.random.default_rng(0)
     archs = tuple(space.sample(rng) for _ in range(9))
     truth = Truth("nasbench101", archs, np.arange(9.0), "acc", "invented.csv", "0" * 64)
-    report = rank_proxies(space, [], truth, half="odd", score=FakeScore(), n_boot=0)
+    (report,) = rank_proxies(space, [], [truth], half="odd", score=FakeScore(), n_boot=0)
     assert sorted(report.archs) == sorted(archs[1::2])
+
+
+def test_several_columns_are_compared_with_one_scoring(truth: Truth) -> None:
+    columns = [truth, other_column(truth)]
+    reports, score = rank_all(columns, "slow", "fragile", sample=50, batch_size=20)
+    specs = ["slow", "fragile", *ALWAYS]
+    assert [spec for spec, _ in score.asked] == [spec for spec in specs for _ in range(4)]
+    assert [report.environment["truth_column"] for report in reports] == [
+        "c10_test_90", "c100_test_90",
+    ]  # fmt: skip
+    for column, report in zip(columns, reports, strict=True):
+        alone, _ = rank(column, "slow", "fragile", sample=50, batch_size=20)
+        assert report.archs == alone.archs
+        np.testing.assert_array_equal(report.values, alone.values)
+        assert report.rows == alone.rows
+        assert report.environment["best_value"] == report.values.max()
+    first, second = (report.row("slow").estimates["spearman"].value for report in reports)
+    assert first > second
+
+
+def test_rows_are_those_that_every_column_knows(truth: Truth) -> None:
+    reports, _ = rank_all([truth, other_column(truth, unknown=12)], "slow")
+    assert set(reports[0].archs) == set(truth.archs[12:])
+    assert reports[0].archs == reports[1].archs
+    assert [report.environment["truth_dropped"] for report in reports] == [12, 0]
+    assert [report.environment["truth_rows"] for report in reports] == [N, N - 12]
+    turned, _ = rank_all([other_column(truth, unknown=12), truth], sample=40)
+    ahead, _ = rank_all([truth, other_column(truth, unknown=12)], sample=40)
+    assert turned[0].archs == ahead[0].archs, "the draw does not depend on the order of columns"
+    with pytest.raises(NasError, match=r"columns 'c10_test_90', 'c100_test_90' share 1 known rows"):
+        rank_all([truth, other_column(truth, unknown=N - 1)])
+    with pytest.raises(NasError, match="at least one column"):
+        rank_all([])
+
+
+class RoutedSpec:
+    """A spec that knows how it would run in a space."""
+
+    def __str__(self) -> str:
+        return "slow"
+
+    def route(self, space: Space) -> str:
+        return "batched" if space is SSS else "one by one"
+
+
+def test_a_row_says_how_its_proxy_ran(truth: Truth) -> None:
+    def score(specs: Sequence[object], archs: Sequence[Arch]) -> list[list[float]]:
+        return [[float(sum(arch)) for arch in archs] for _ in specs]
+
+    (report,) = rank_proxies(SSS, [RoutedSpec()], [truth], score=score, n_boot=0)  # type: ignore[list-item]
+    assert [row.route for row in report.rows] == ["batched", "", ""]
+    assert report.rows[0].as_dict()["route"] == "batched"
+    assert to_csv([report]).splitlines()[1].endswith(",batched")
 
 
 def test_failures_are_counted_ranked_last_and_explained(truth: Truth) -> None:
@@ -149,7 +218,7 @@ def no_constant(name: str) -> float:
 
 def test_json_has_the_prescribed_form(truth: Truth) -> None:
     report, _ = rank(truth, "slow", "flat", sample=100, seed=3)
-    loaded = json.loads(report.to_json(), parse_constant=no_constant)
+    loaded = json.loads(json.dumps(for_json([report])), parse_constant=no_constant)
     assert set(loaded) == {"rows", "environment"}
     for row in loaded["rows"]:
         assert {"proxy", "n", "failures", "seconds_per_arch"} < set(row)
@@ -169,15 +238,48 @@ def test_json_has_the_prescribed_form(truth: Truth) -> None:
         assert name in told
 
 
+def test_json_of_several_columns_is_a_list_of_reports(truth: Truth) -> None:
+    reports, _ = rank_all([truth, other_column(truth)], "slow", "flat")
+    loaded = json.loads(json.dumps(for_json(reports)), parse_constant=no_constant)
+    assert loaded == [for_json([report]) for report in reports]
+
+
 def test_csv_has_one_line_per_proxy(truth: Truth) -> None:
     report, _ = rank(truth, "slow", "flat")
-    rows = list(csv.DictReader(io.StringIO(report.to_csv())))
+    rows = list(csv.DictReader(io.StringIO(to_csv([report]))))
+    assert list(rows[0])[:3] == ["proxy", "n", "failures"]
     assert [row["proxy"] for row in rows] == ["slow", "flat", "params", "flops"]
     for name in STATISTICS:
         estimate = report.row("slow").estimates[name]
         assert float(rows[0][name]) == estimate.value
         assert float(rows[0][f"{name}_low"]) == estimate.low
     assert rows[1]["spearman"] == rows[1]["spearman_high"] == ""
+
+
+def test_csv_of_several_columns_names_them(truth: Truth) -> None:
+    reports, _ = rank_all([truth, other_column(truth)], "slow", "flat")
+    rows = list(csv.DictReader(io.StringIO(to_csv(reports))))
+    assert rows == [
+        {"truth_column": report.environment["truth_column"], **row}
+        for report in reports
+        for row in csv.DictReader(io.StringIO(to_csv([report])))
+    ]
+    assert [row["truth_column"] for row in rows] == ["c10_test_90"] * 4 + ["c100_test_90"] * 4
+
+
+def test_rows_are_sorted_best_first(truth: Truth) -> None:
+    report, _ = rank(truth, "flat", "backwards", "slow")
+    for statistic in STATISTICS:
+        values = [row.estimates[statistic].value for row in report.best_first(statistic)]
+        defined = [value for value in values if not math.isnan(value)]
+        assert defined == sorted(defined, reverse=not statistic.startswith("regret"))
+        assert all(math.isnan(value) for value in values[len(defined) :])
+    assert [row.proxy for row in report.best_first("spearman")] == [
+        "slow", "params", "flops", "backwards", "flat",
+    ]  # fmt: skip
+    assert [row.proxy for row in report.rows] == ["flat", "backwards", "slow", *ALWAYS]
+    with pytest.raises(NasError, match=r"no statistic named 'spearmn'. Did you mean 'spearman'"):
+        report.best_first("spearmn")
 
 
 def test_two_proxies_are_compared_on_the_same_resamples(truth: Truth) -> None:
@@ -212,39 +314,81 @@ def test_what_cannot_be_done_is_said(truth: Truth, options: dict[str, Any], mess
 
 def test_a_truth_of_another_space_is_refused(truth: Truth) -> None:
     with pytest.raises(NasError, match="was read for the space nats_sss, not nats_tss"):
-        rank_proxies(SPACES["nats_tss"], [], truth, score=FakeScore())
+        rank_proxies(SPACES["nats_tss"], [], [truth], score=FakeScore())
 
 
 def test_a_score_function_of_the_wrong_length_stops_the_run(truth: Truth) -> None:
     with pytest.raises(TypeError, match="params: 1 scores for 300 architectures"):
-        rank_proxies(SSS, [], truth, score=lambda specs, archs: [[1.0]])
+        rank_proxies(SSS, [], [truth], score=lambda specs, archs: [[1.0]])
 
 
 @pytest.mark.parametrize("statistic", list(STATISTICS))
-def test_a_figure_is_drawn(truth: Truth, tmp_path: Path, statistic: str) -> None:
-    report, _ = rank(truth, "slow", "flat", "backwards:with=long,options=beside")
-    plot(report, tmp_path / "rank.png", statistic=statistic)
-    assert (tmp_path / "rank.png").read_bytes().startswith(b"\x89PNG")
-    assert [file.name for file in tmp_path.iterdir()] == ["rank.png"]
+def test_a_figure_has_one_panel_per_column(truth: Truth, tmp_path: Path, statistic: str) -> None:
+    specs = ("slow", "flat", "backwards:with=long,options=beside")
+    reports, _ = rank_all([truth, other_column(truth)], *specs)
+    plot(reports[:1], tmp_path / "one.png", statistic=statistic)
+    plot(reports, tmp_path / "two.png", statistic=statistic)
+    (height, one), (same, two) = (size_of(tmp_path / name) for name in ("one.png", "two.png"))
+    assert height == same
+    assert two > 1.5 * one
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["one.png", "two.png"]
+
+
+def size_of(png: Path) -> tuple[int, int]:
+    content = png.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    return int.from_bytes(content[20:24]), int.from_bytes(content[16:20])  # height, width
+
+
+def test_a_figure_shows_intervals_values_and_references(
+    truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *args: Any, **options: Any) -> None:
+        drawn.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    names = [f"proxy_{number}" for number in range(24)]
+    reports, _ = rank_all([truth, other_column(truth)], "backwards", *names, n_boot=5)
+    plot(reports, tmp_path / "rank.png")
+    for axes, report in zip(drawn[0].axes, reports, strict=True):
+        value = {row.proxy: f"{row.estimates['spearman'].value:.3f}" for row in report.rows}
+        (beside,) = axes.child_axes
+        assert [label.get_text() for label in beside.get_yticklabels()] == [
+            value[name] for name in (*names, "backwards")  # as in the first panel: the best on top
+        ]  # fmt: skip
+        legend = axes.get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == [
+            f"{name} {value[name]}" for name in ALWAYS
+        ]
+        assert len(axes.patches) == 25
+        ends = [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
+        for name in (*names, "backwards"):
+            estimate = report.row(name).estimates["spearman"]
+            assert [estimate.low, estimate.high] in ends
 
 
 def test_a_figure_needs_a_statistic_and_a_folder(truth: Truth, tmp_path: Path) -> None:
     report, _ = rank(truth)
-    plot(report, tmp_path / "only_the_references.png")
-    with pytest.raises(NasError, match=r"no statistic named 'r2'. Known: spearman"):
-        plot(report, tmp_path / "rank.png", statistic="r2")
+    plot([report], tmp_path / "only_the_references.png")
+    with pytest.raises(NasError, match=r"no statistic named 'r2'.* Known: kendall"):
+        plot([report], tmp_path / "rank.png", statistic="r2")
     with pytest.raises(NasError, match="cannot be written"):
-        plot(report, tmp_path / "nowhere" / "rank.png")
+        plot([report], tmp_path / "nowhere" / "rank.png")
 
 
 def test_the_engine_scores_by_default(truth: Truth) -> None:
-    report = rank_proxies(SSS, ["params"], truth, sample=50, n_boot=20)
+    (report,) = rank_proxies(SSS, ["params"], [truth], sample=50, n_boot=20)
     costs = SSS.costs(np.asarray(report.archs))
     np.testing.assert_array_equal(report.row("params").scores, costs.params)
     np.testing.assert_array_equal(report.row("flops").scores, costs.flops)
     assert report.environment["conditions"]["resolution"] == 32
     with pytest.raises(NasError, match="no proxy named 'mecko'"):
-        rank_proxies(SSS, ["mecko"], truth)
+        rank_proxies(SSS, ["mecko"], [truth])
 
 
 @pytest.mark.parametrize(
@@ -259,5 +403,5 @@ def test_params_on_real_tables(
     shared_data: Path, file: str, space: str, column: str, published: float
 ) -> None:
     truth = parse_truth(f"{shared_data / file}:{column}", SPACES[space])
-    report = rank_proxies(SPACES[space], [], truth, n_boot=0)
+    (report,) = rank_proxies(SPACES[space], [], [truth], n_boot=0)
     assert report.row("params").estimates["spearman"].value == pytest.approx(published, abs=0.001)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.benchmark.columns import Measure, NotMeasured
-from nas.benchmark.table import BadTable, Table, parse_truth, read_table
+from nas.benchmark.table import BadTable, Table, parse_truth, parse_truths, read_table
 from spaces import SPACES, Arch, NasError, Space
 from spaces.nats_sss import NatsSss
 
@@ -157,6 +157,23 @@ def test_truth_text_splits_at_the_last_colon(tmp_path: Path, name: str) -> None:
         parse_truth(str(path), SSS)
     with pytest.raises(BadTable, match=r"expected PATH:COLUMN; columns: x"):
         parse_truth(f"{path}:", SSS)
+
+
+def test_truth_text_may_name_several_columns(tmp_path: Path) -> None:
+    path = sss(tmp_path, 'arch,x,y,"y,x"', "8:8:8:8:8,1,2,3", "8:8:8:8:16,,4,5")
+
+    def columns(names: str) -> list[tuple[str, int]]:
+        return [(truth.column, len(truth)) for truth in parse_truths(f"{path}:{names}", SSS)]
+
+    assert columns("y") == [("y", 2)]
+    assert columns("x,y,x") == [("x", 1), ("y", 2)]
+    assert columns("y,x") == [("y,x", 2)], "a name that holds a comma"
+    with pytest.raises(BadTable, match="no column 'z'"):
+        columns("x,z")
+    with pytest.raises(BadTable, match="no column ''"):
+        columns("x,")
+    with pytest.raises(BadTable, match=r"expected PATH:COLUMN; columns: x"):
+        parse_truths(str(path), SSS)
 
 
 @pytest.mark.parametrize("text", ["", ":", ":x", "x:", "x", r"C:\tables\t.csv", "./a:b/t.csv"])

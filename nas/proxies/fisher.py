@@ -1,0 +1,62 @@
+"""Fisher: how much the loss would change if single channels were taken away.
+
+    score = sum over layers, over channels c, of  1/2 mean over images n of (sum over positions
+            of a * dL/da)^2
+
+a is the output of a convolution or linear layer, L the mean cross-entropy of one minibatch,
+batch-norms in train mode. Theis et al., "Faster gaze prediction with dense networks and Fisher
+pruning", 2018, https://arxiv.org/abs/1801.05787; as a proxy Turner et al., "BlockSwap", ICLR 2020,
+https://arxiv.org/abs/1906.04113. Reads images, labels and gradients by feature maps. Networks that
+share weights do not mix in those, so they run batched.
+
+``per_weight`` counts a channel as often as it has weights, which is what the code behind
+NAS-Bench-Suite-Zero's values does; the paper's form counts it once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nas.proxies.base import Proxy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nas.proxies.routes import Subject
+
+
+@dataclass(frozen=True)
+class FisherOptions:
+    """Settings of Fisher.
+
+    Attributes:
+        per_weight: Whether a channel counts as often as it has weights.
+    """
+
+    per_weight: bool = False
+
+
+def _fisher(subject: Subject, options: FisherOptions) -> Tensor:
+    import torch
+
+    run = subject.minibatch()
+    total = torch.zeros(run.count, dtype=torch.float64, device=run.images.device)
+    for layer, gradient in run.layer_gradients():
+        products = layer.by_position(layer.output.detach()) * layer.by_position(gradient)
+        saliency = products.sum(dim=3).square().mean(dim=1) / 2  # (k, C)
+        weights = 1
+        if options.per_weight and layer.weight is not None:
+            weights = layer.weight[0].numel()
+        total.index_add_(0, layer.archs, saliency.double().sum(dim=1) * weights)
+    return total
+
+
+FISHER = Proxy(
+    name="fisher",
+    summary="Sensitivity of the loss to single channels, summed up",
+    paper="https://arxiv.org/abs/1906.04113",
+    reads=frozenset({"images", "labels", "gradients"}),
+    options=FisherOptions,
+    gauge=_fisher,
+)
