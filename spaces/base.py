@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import InvalidArch
+from spaces.errors import InvalidArch, NasError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -226,6 +226,14 @@ class Space(ABC):
 
         It maps ``(N, 3, H, W)`` images to ``(N, num_classes)`` logits.
         """
+
+    def thin(self) -> Space:
+        """Return the same space with the smallest network around its choices.
+
+        Raises:
+            NasError: The space has no such form.
+        """
+        raise NasError(f"{self.name} has no thin form")
 
 
 class ProductSpace(Space):

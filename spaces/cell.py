@@ -9,6 +9,7 @@ populations. A new cell space is a new pair of tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.base import Arch, Costs, Population, ProductSpace
+from spaces.base import Arch, Costs, Population, ProductSpace, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -147,7 +148,7 @@ class CellSpace(ProductSpace):
     """
 
     edges: ClassVar[tuple[Edge, ...]]
-    skeleton: ClassVar[Skeleton] = Skeleton()
+    skeleton: Skeleton = Skeleton()
 
     @cached_property
     def dimensions(self) -> tuple[int, ...]:
@@ -320,6 +321,11 @@ class CellSpace(ProductSpace):
                 is_it = [op.kind == "conv" and op.kernel == kernel for op in edge.operations]
                 counts[:, k] += np.asarray(is_it)[population[:, e]]
         return counts
+
+    def thin(self) -> Space:
+        space = copy(self)
+        space.__dict__["skeleton"] = Skeleton(widths=(1,) * len(self.skeleton.widths), cells=1)
+        return space
 
     def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
         from spaces.cell_net import CellNetwork  # late: only a caller who builds needs torch

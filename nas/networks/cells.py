@@ -15,8 +15,10 @@ C channels, H W size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.networks.events import Event, Listener
-from nas.networks.run import Layer, Norm, Run, Window
+from nas.networks.run import Layer, Norm, Run, Window, along, normalise_plainly
 from nas.networks.weights import Kind, layer_bias, layer_weight
 from spaces import CellSpace, Population
 from spaces.cell import Operation
@@ -121,8 +123,9 @@ class Feed:
         n: N.
         like: A tensor of the networks' format and place.
         weights: How weights are drawn.
-        norm: What batch-norms do.
+        norm: What batch-norms do; ``plain`` is ``image`` in steps that can be differentiated twice.
         keep: Gradients will be asked for, so nothing may be left out.
+        whole: The pass goes on to the end, whoever listens.
         layers: Outputs of convolutions, if kept.
         blocks: Outputs of cells and reductions, if kept.
     """
@@ -132,8 +135,9 @@ class Feed:
     n: int
     like: Tensor
     weights: Kind = "default"
-    norm: Norm = "batch"
+    norm: Norm | Literal["plain"] = "batch"
     keep: bool = False
+    whole: bool = False
     layers: list[Layer] = field(default_factory=list)
     blocks: list[Tensor] = field(default_factory=list)
     _next: int = field(default=0)
@@ -146,7 +150,9 @@ class Feed:
         """Return the maps after a batch-norm."""
         self.tell("normalised", maps, archs)
         if self.norm == "identity":  # running mean 0, running variance 1
-            return maps / (1.0 + EPSILON) ** 0.5
+            return maps / math.sqrt(1.0 + EPSILON)
+        if self.norm == "plain":
+            return normalise_plainly(maps, EPSILON)
         if self.norm == "image":
             return normalise(maps.flatten(0, 1)[:, None]).view(maps.shape)
         return normalise(maps)
@@ -240,12 +246,23 @@ class CellNetworks:
         """Run with gradients, as :meth:`nas.networks.module.ModuleNetwork.run`."""
         images = images.to(dtype or images.dtype)
         leaf = images.expand(self.count, *images.shape).clone().requires_grad_()
-        feed = Feed(self._seed, listeners, self.count, leaf, weights, norm, keep=True)
+        feed = Feed(self._seed, listeners, self.count, leaf, weights, norm, keep=True, whole=True)
         with torch.enable_grad():
             features = self._forward(feed, leaf)
             assert features is not None
             logits = self._classify(feed, features)
         return Run(leaf, logits, labels=labels, layers=feed.layers, blocks=feed.blocks, twice=twice)
+
+    def along(self, path: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`nas.networks.module.ModuleNetwork.along`, ``(N, M, classes)`` each."""
+
+        def logits(images: Tensor) -> Tensor:
+            feed = Feed(self._seed, (), self.count, images, norm="plain", whole=True)
+            features = self._forward(feed, images[None])
+            assert features is not None
+            return self._classify(feed, features)
+
+        return along(logits, path, at)
 
     def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the weight of every layer, after the places of those who have it, ``(k,)``.
@@ -304,7 +321,7 @@ class CellNetworks:
     @staticmethod
     def _inside_wanted(feed: Feed, x: Tensor, width: int) -> bool:
         positions = ((x.shape[3] + 1) // 2) * ((x.shape[4] + 1) // 2)
-        return feed.keep or any(feed.wanted(role, width, positions) for role in _TOLD)
+        return feed.whole or any(feed.wanted(role, width, positions) for role in _TOLD)
 
     def _classify(self, feed: Feed, features: Tensor) -> Tensor:
         """Return logits ``(N, M, classes)``."""
@@ -313,9 +330,10 @@ class CellNetworks:
         bias = layer_bias(self._seed, "classifier", shape, feed.weights).to(features)
         pooled = features.mean(dim=(3, 4))
         logits = F.linear(pooled, weight, bias)
-        feed.layers.append(
-            Layer(logits, self._everyone, linear=True, bias=bias, entered=pooled, weight=weight)
-        )
+        if feed.keep:
+            feed.layers.append(
+                Layer(logits, self._everyone, linear=True, bias=bias, entered=pooled, weight=weight)
+            )
         return logits
 
 
@@ -341,7 +359,7 @@ def _last_wanted(feed: Feed, space: CellSpace, resolution: int) -> int:
         if kind == "reduction":
             size = (size + 1) // 2
         shapes = {entering, (width, size)}
-        if feed.keep or any(feed.wanted(role, c, s * s) for role in roles for c, s in shapes):
+        if feed.whole or any(feed.wanted(role, c, s * s) for role in roles for c, s in shapes):
             last = number
         before = width
     return last
@@ -367,7 +385,7 @@ def _cell(feed: Feed, plan: _Plan, name: str, x: Tensor) -> Tensor:
                 nodes[target] = maps  # perhaps the source itself
                 continue
             if target not in owned:
-                nodes[target] = nodes[target].clone() if target in nodes else x.new_zeros(x.shape)
+                nodes[target] = nodes[target].clone() if target in nodes else torch.zeros_like(x)
                 owned.add(target)
             nodes[target].index_add_(0, group.archs, maps)
     return nodes.get(plan.n_nodes - 1, x.new_zeros(x.shape))

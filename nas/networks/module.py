@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nas.networks.events import Event, Listener
-from nas.networks.run import Layer, Norm, Run, RunError, Window
+from nas.networks.run import (
+    Layer,
+    Norm,
+    Run,
+    RunError,
+    Window,
+    along,
+    normalise_plainly,
+)
 from nas.networks.weights import Kind, seed_weights
 from nas.seeds import seeded_torch
 
@@ -196,24 +204,30 @@ def _window(module: nn.Module) -> Window | None:
 class _ImageNorm(nn.Module):
     """A batch-norm in train mode that sees every image alone."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, norm: nn.Module, plainly: bool) -> None:
         super().__init__()
         self._norm = norm
+        self._plainly = plainly
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self._norm
         assert isinstance(norm, _BATCH_NORMS)
         if x.dim() < 3:
             raise RunError("a batch-norm over single numbers needs more than one image")
+        if self._plainly:
+            out = normalise_plainly(x, norm.eps)
+            if norm.affine:
+                out = out * norm.weight[:, None, None] + norm.bias[:, None, None]
+            return out
         return F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
 
 
-def _apart(net: nn.Module) -> None:
+def _apart(net: nn.Module, *, plainly: bool = False) -> None:
     """Replace every batch-norm by one that sees every image alone."""
     for module in list(net.modules()):
         for name, child in module.named_children():
             if isinstance(child, _BATCH_NORMS):
-                setattr(module, name, _ImageNorm(child))
+                setattr(module, name, _ImageNorm(child, plainly))
 
 
 class _Functions(TorchFunctionMode):
@@ -347,10 +361,20 @@ class ModuleNetwork:
             logits.flatten(1)[None] if logits.dim() > 1 else logits[None, :, None],
             labels=labels,
             layers=[layer for layer, _ in heard.layers],
-            blocks=[block[None] for block in heard.blocks],
+            blocks=heard.blocks,
             weights=[weight for _, weight in _weights(net)],
             twice=twice,
         )
+
+    def along(self, path: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two derivatives of the logits along a curve of images, ``(1, M, classes)`` each.
+
+        Batch-norms see every image alone. See :func:`nas.networks.run.along`.
+        """
+        net = copy.deepcopy(self._net)
+        _apart(net, plainly=True)
+        with self._draws():
+            return along(lambda images: net(images)[None], path, at)
 
     def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the weight of every convolution and linear layer, after whose it is, ``(1,)``."""

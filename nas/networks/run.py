@@ -9,7 +9,7 @@ Letters: K networks, M images, C channels, H W size, P positions of a map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -71,6 +71,22 @@ class Layer:
         output = self.by_position(self.output.detach())
         return output if self.bias is None else output - self.bias.detach()[:, None]
 
+    def first_by_image(self, gradient: Tensor) -> Tensor:
+        """As :meth:`by_image`, for the first weight only: ``(k, M)``."""
+        if self.entered is None or self.weight is None:
+            raise RunError("gradients by image need plain convolutions and linear layers")
+        entered = self.entered.detach()
+        rising = self.by_position(gradient)[:, :, 0]  # (k, M, P), of the first channel
+        if self.linear:
+            return (self.by_position(entered)[:, :, 0] * rising).sum(dim=2)
+        if self.window is None:
+            raise RunError("gradients by image need two-dimensional convolutions")
+        stride, padding, dilation, _ = self.window
+        entered = entered[:, :1] if self.alone else entered[:, :, :1].flatten(0, 1)
+        kernel = (self.weight.shape[2], self.weight.shape[3])
+        first = F.unfold(entered, kernel, dilation, padding, stride)[:, 0]  # the first tap
+        return (first.view(rising.shape) * rising).sum(dim=2)
+
     def by_image(self, gradient: Tensor) -> Tensor:
         """Return the gradient by the weight for every image by itself, ``(k, M, P)``.
 
@@ -109,7 +125,8 @@ class Run:
         labels: ``(M,)``, or None.
         logits: ``(K, M, classes)``.
         layers: Outputs of convolutions and linear layers, in the order of the pass.
-        blocks: Outputs of the building blocks (cells, reductions), ``(K, M, C, H, W)`` each.
+        blocks: Outputs of the building blocks (cells, reductions), ``(K, M, C, H, W)`` each;
+            without the first dimension for a network that runs alone.
         weights: Of convolutions and linear layers; only for a network that runs alone.
     """
 
@@ -218,6 +235,23 @@ class Run:
             product, self.weights, retain_graph=True, allow_unused=True, materialize_grads=True
         )
 
+    def through_block(self, number: int, ending: Tensor) -> Tensor:
+        """Send a gradient backwards through one building block.
+
+        Args:
+            number: Of the block, from 1 on: what enters it is the block before.
+            ending: The gradient at its output, the same for all networks, ``(M, C, H, W)``.
+
+        Returns:
+            The gradient at its input, ``(K, M, C, H, W)`` of the block before.
+        """
+        before, after = self.blocks[number - 1], self.blocks[number]
+        (arrived,) = torch.autograd.grad(
+            after, before, ending.expand_as(after), retain_graph=True, allow_unused=True,
+            materialize_grads=True,
+        )  # fmt: skip
+        return arrived if arrived.dim() == ending.dim() + 1 else arrived[None]
+
     def gradients_by_image(self, values: Tensor) -> Iterator[tuple[Layer, Tensor]]:
         """Return every layer and the gradients by its weight, image by image, ``(k, M, P)``.
 
@@ -233,8 +267,50 @@ class Run:
         for layer, gradient in zip(self.layers, gradients, strict=True):
             yield layer, layer.by_image(gradient)
 
+    def first_weight_by_image(self, values: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """As :meth:`gradients_by_image`, for the first weight of every layer only: ``(k, M)``."""
+        gradients = torch.autograd.grad(
+            values.sum(), [layer.output for layer in self.layers], retain_graph=True,
+            allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
+        for layer, gradient in zip(self.layers, gradients, strict=True):
+            yield layer, layer.first_by_image(gradient)
+
     def _alone(self) -> None:
         if self.count > 1:
             raise RunError(f"{self.count} networks share their weights: run one at a time")
         if not self.weights:
             raise RunError("the network has no convolution and no linear layer")
+
+
+def along(
+    logits: Callable[[Tensor], Tensor], path: Callable[[Tensor], Tensor], at: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the first two derivatives of logits along a curve of images.
+
+    Args:
+        logits: ``(M, C, H, W)`` to ``(..., M, classes)``; images must not mix.
+        path: ``(M,)`` to images ``(M, C, H, W)``.
+        at: Where on the curve, ``(M,)``.
+
+    Returns:
+        dh/dt and d2h/dt2 at every place, both shaped like the logits.
+    """
+    one = torch.ones_like(at)
+
+    def first(t: Tensor) -> Tensor:
+        slope: Tensor = torch.func.jvp(lambda t: logits(path(t)), (t,), (one,))[1]
+        return slope
+
+    with torch.no_grad():  # forward mode
+        slope, change, *_ = torch.func.jvp(first, (at,), (one,))
+    return slope, change
+
+
+def normalise_plainly(maps: Tensor, eps: float) -> Tensor:
+    """Return ``(..., H, W)`` normalised over H and W, in steps that can be differentiated twice.
+
+    The fused norms are wrong in their second derivative in forward mode.
+    """
+    centred = maps - maps.mean(dim=(-2, -1), keepdim=True)
+    return centred * (centred.square().mean(dim=(-2, -1), keepdim=True) + eps).rsqrt()

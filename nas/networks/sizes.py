@@ -12,7 +12,7 @@ an architecture is the sum over its prefixes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nas.networks.cells import Feed, convolve, reduction
 from nas.networks.events import Listener
+from nas.networks.run import RunError
 from nas.networks.weights import Kind
 from spaces import Population
 from spaces.nats_sss import CELL, REDUCTIONS, WIDTHS
@@ -91,6 +92,10 @@ class SizeNetworks:
     def rows(self) -> int:
         """How many rows an additive listener needs: one per node of the tree."""
         return self._levels[-1].first + len(self._levels[-1].parents)
+
+    def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Refuse: the nodes of the tree are no networks."""
+        raise RunError("the size space has no weights before its networks are built")
 
     def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
         """Run forwards on images ``(M, 3, R, R)``; return each listener's scores, ``(N,)``.

@@ -117,6 +117,7 @@ class Proxy:
         sees: What a listener's pass runs on: one ``image``, the shared ``minibatch``, or its
             ``own`` input.
         own: A listener's own input: ``(images, conditions, options) -> (M, C, H, W)``.
+        thin: It runs on a thin form of the networks (:meth:`spaces.Space.thin`).
         weights: How the weights of a listener's pass are drawn.
         batched: Whether, under these options, many networks may be asked at a time.
         additive: Whether a listener only adds up over maps, so that maps may be shared.
@@ -141,6 +142,7 @@ class Proxy:
     module: Callable[[nn.Module, Tensor], float] | None = None
     sees: Literal["image", "minibatch", "own"] = "image"
     own: Callable[[Images, Conditions, Any], Tensor] | None = None
+    thin: bool = False
     weights: Kind = "default"
     batched: Callable[[Any], bool] = lambda options: True
     additive: bool = False

@@ -44,7 +44,8 @@ def _epe_nas(subject: Subject, options: NoOptions) -> Tensor:
     if run.logits.shape[2] <= _MANY_CLASSES:
         return sums.abs().sum(dim=1)
     scaled = sums / members
-    return (scaled[:, :, None] - scaled[:, None, :]).abs().sum(dim=(1, 2)) / len(found)
+    between: Tensor = (scaled[:, :, None] - scaled[:, None, :]).abs()
+    return between.sum(dim=(1, 2)) / len(found)
 
 
 EPE_NAS = Proxy(

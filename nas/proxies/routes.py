@@ -25,7 +25,7 @@ from nas.networks.sizes import SizeNetworks
 from nas.networks.weights import Kind
 from nas.proxies.base import Conditions, Outcome, ProxyError, ProxySpec, outcome
 from nas.seeds import child_seed, seeded_torch
-from spaces import Arch, CellSpace, Population, Space
+from spaces import Arch, CellSpace, NasError, Population, Space
 from spaces.nats_sss import NatsSss
 
 #: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
@@ -60,6 +60,9 @@ class Networks(Protocol):
     def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
         """Run forwards; return each listener's scores, ``(count,)``."""
 
+    def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the weight of every layer, after the places of those who have it."""
+
 
 class Subject:
     """Some networks and their inputs, as a gauge asks them.
@@ -85,6 +88,7 @@ class Subject:
         self._listeners = listeners
         self._twice = twice
         self._runs: dict[int, Run] = {}
+        self._apart: Run | None = None
 
     @property
     def count(self) -> int:
@@ -108,11 +112,16 @@ class Subject:
             )
         return self._runs[number]
 
-    def alone(self) -> ModuleNetwork:
-        """Return the one network."""
-        if not isinstance(self.networks, ModuleNetwork):
-            raise RunError("several networks share their weights: ask one at a time")
-        return self.networks
+    def apart(self) -> Run:
+        """Return the run on the first minibatch in which every image is seen alone."""
+        if self._apart is None:
+            images, labels = self.images.minibatch(0)
+            self._apart = self.networks.run(
+                place(images, self.conditions),
+                None if labels is None else labels.to(self.conditions.device),
+                norm="image",
+            )
+        return self._apart
 
 
 def place(images: Tensor, conditions: Conditions) -> Tensor:
@@ -141,6 +150,18 @@ def judge(
         conditions: Everything else that a score depends on.
     """
     rows: list[list[Outcome]] = [[] for _ in specs]
+    thin = [i for i, spec in enumerate(specs) if spec.proxy.thin]
+    if thin and len(thin) < len(specs):
+        for some in (thin, [i for i in range(len(specs)) if i not in thin]):
+            judged = judge(space, [specs[i] for i in some], population, conditions)
+            for i, row in zip(some, judged, strict=True):
+                rows[i] = row
+        return rows
+    if thin:
+        try:
+            space = space.thin()
+        except NasError as error:
+            return [[ProxyError(f"{spec}: {error}")] * len(population) for spec in specs]
     for group, size in _groups(space, specs, conditions):
         chosen = [specs[i] for i in group]
         parts = [population[start : start + size] for start in range(0, len(population), size)]

@@ -1,0 +1,44 @@
+"""GradSign: in how many weights the images agree which way to go.
+
+    score = sum over weights w of | sum over images n of sign( dl_n/dw ) |
+
+l_n is the cross-entropy of image n, which the network sees alone: batch-norms normalise every image
+by itself. Zhang, Jia, "GradSign: Model Performance Inference with Theoretical Insights", ICLR 2022,
+https://arxiv.org/abs/2110.08616, algorithm 1. Reads images, labels and the gradient of every image
+by every weight. Images do not mix, so one backward pass over feature maps gives all of them, layer
+by layer, for all networks of a batch.
+
+Weights are those of convolutions and linear layers. Deviation: the number of images, which the
+paper leaves open.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nas.proxies.base import NoOptions, Proxy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nas.proxies.routes import Subject
+
+
+def _gradsign(subject: Subject, options: NoOptions) -> Tensor:
+    import torch
+
+    run = subject.apart()
+    total = torch.zeros(run.count, dtype=torch.float64, device=run.images.device)
+    for layer, gradients in run.gradients_by_image(run.losses):
+        agreed = gradients.sign().sum(dim=1).abs()  # (k, P)
+        total.index_add_(0, layer.archs, agreed.sum(dim=1, dtype=torch.float64))
+    return total
+
+
+GRADSIGN = Proxy(
+    name="gradsign",
+    summary="GradSign: weights on whose direction the images agree",
+    paper="https://arxiv.org/abs/2110.08616",
+    reads=frozenset({"images", "labels", "gradients"}),
+    gauge=_gradsign,
+)
