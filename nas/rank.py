@@ -16,8 +16,9 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from nas.benchmark.table import Truth
 from nas.environment import environment
 from nas.seeds import generator
-from nas.statistics import STATISTICS, TOP, Estimate, evaluate, paired_difference
+from nas.statistics import STATISTICS, TOP, Estimate, evaluate, log_rank, paired_difference
 from spaces.errors import NasError, look_up
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ Half: TypeAlias = Literal["even", "odd"]
 ScoreFunction: TypeAlias = Callable[
     [Sequence[Any], Sequence["Arch"]], Sequence[Sequence[float | Exception]]
 ]
-#: ``progress(proxy, done, total)``, in architectures of that proxy.
-Progress: TypeAlias = Callable[[str, int, int], None]
+#: ``progress(proxies, done, total)``: how many are asked, and rows.
+Progress: TypeAlias = Callable[[int, int, int], None]
 
 ALWAYS = ("params", "flops")
-_WARM_UP = 4  # architectures scored before the clock starts
+_WARM_UP = 2  # architectures scored before the clock starts
+_TIMED = (8, 128, 2048)  # rows that are timed, the next more if the last were over too soon
+_LONG_ENOUGH = 0.5  # seconds
+_BATCHES = (2048, 512, 128, 32)  # rows per call of all proxies
+_PATIENCE = 30.0  # seconds between two reports of progress
 _LABELS = {
     "spearman": "Spearman correlation",
     "kendall": "Kendall tau-b",
@@ -66,7 +71,7 @@ class Scored:
             not say.
         scores: One per row in the order of :attr:`RankReport.archs`, ``(n,)``; NaN where it failed.
         reasons: How often each failure occurred.
-        seconds_per_arch: Wall-clock.
+        seconds_per_arch: Wall-clock, when it is asked alone.
     """
 
     proxy: str
@@ -214,10 +219,11 @@ def rank_proxies(
     seed: int = 0,
     conditions: Conditions | None = None,
     always: Sequence[ProxySpec | str] = ALWAYS,
+    joins: Mapping[str, Sequence[str]] | None = None,
     n_boot: int = 1000,
     level: float = 0.95,
     score: ScoreFunction | None = None,
-    batch_size: int = 2048,
+    batch_size: int | None = None,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[RankReport, ...]:
@@ -234,11 +240,14 @@ def rank_proxies(
         seed: Of the draw and of the intervals. Weights and images have theirs in ``conditions``.
         conditions: What else a score depends on; None is the default of the proxies.
         always: Proxies that stand beside in any case.
+        joins: Names of further rows, each joined from proxies by :func:`nas.statistics.log_rank`
+            over the ranked rows; proxies that were not asked for are scored, too.
         n_boot: Resamples per interval.
         level: Share of the resamples inside an interval.
         score: Scores a batch; None is :func:`nas.proxies.base.score_batch` under ``conditions``.
-        batch_size: Architectures per call, for the sake of ``progress`` and of memory.
-        progress: Called after each batch with (proxy, done, total).
+        batch_size: Architectures per call, for the sake of ``progress`` and of memory; None takes
+            fewer the longer they take.
+        progress: Called after each batch with (number of proxies, rows done, rows in all).
         clock: Seconds, rising.
 
     Returns:
@@ -249,17 +258,19 @@ def rank_proxies(
     """
     known = _known(space, truths)
     archs = _side_by_side(space, _choose(space, truths, known, sample, half, seed))
+    joins = {name: _texts(members) for name, members in (joins or {}).items()}
+    specs = [*specs, *chain.from_iterable(joins.values())]
     values = [np.asarray([truth.value(arch) for arch in archs], np.float64) for truth in truths]
     if score is None:
         wanted, score, conditions = _default_score(space, specs, always, conditions)
     else:
         wanted = _distinct([*specs, *always])
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise NasError(f"batch_size must be at least 1, got {batch_size}")
 
     rows: list[list[RankRow]] = [[] for _ in truths]
-    for spec in wanted:
-        scored = _score(space, spec, archs, score, batch_size, progress, clock)
+    alone = _score(space, wanted, archs, score, batch_size, progress, clock)
+    for scored in [*alone, *_join(alone, joins)]:
         for ranked, true in zip(rows, values, strict=True):
             estimates = evaluate(scored.scores, true, n_boot=n_boot, level=level, seed=seed)
             ranked.append(RankRow(**vars(scored), estimates=estimates))
@@ -274,6 +285,22 @@ def rank_proxies(
         RankReport(tuple(ranked), {**shared, **_told(truth, true, known), **asked}, archs, true)
         for truth, ranked, true in zip(truths, rows, values, strict=True)
     )
+
+
+def _join(alone: Sequence[Scored], joins: Mapping[str, Sequence[str]]) -> Iterator[Scored]:
+    """Join scores into further rows."""
+    named = {scored.proxy: scored for scored in alone}
+    for name, members in joins.items():
+        if name in named:
+            raise NasError(f"{name!r} is the name of a proxy; call the joined row something else")
+        parts = [named[member] for member in members]
+        yield Scored(
+            proxy=name,
+            route="joined",
+            scores=log_rank([part.scores for part in parts]),
+            reasons={},
+            seconds_per_arch=sum(part.seconds_per_arch for part in parts),
+        )
 
 
 def plot(reports: Sequence[RankReport], path: str | Path, *, statistic: str = "spearman") -> None:
@@ -429,6 +456,13 @@ def _side_by_side(space: Space, archs: Sequence[Arch]) -> tuple[Arch, ...]:
     return tuple(archs[row] for row in np.lexsort(forms.T[::-1]).tolist())
 
 
+def _texts(members: Sequence[str]) -> list[str]:
+    """Return the names of proxies as a row has them: options in one order, defaults left out."""
+    from nas.proxies.base import ProxySpec  # late, as above
+
+    return [str(ProxySpec.parse(member)) for member in members]
+
+
 def _distinct(specs: Sequence[Any]) -> list[Any]:
     """Return the specs, each once by its text, in order."""
     named: dict[str, Any] = {}
@@ -439,36 +473,57 @@ def _distinct(specs: Sequence[Any]) -> list[Any]:
 
 def _score(
     space: Space,
-    spec: object,
+    wanted: Sequence[Any],
     archs: Sequence[Arch],
     score: ScoreFunction,
-    batch_size: int,
+    batch_size: int | None,
     progress: Progress | None,
     clock: Callable[[], float],
-) -> Scored:
-    """Return what one proxy says of the rows."""
-    name = str(spec)
-    score([spec], archs[:_WARM_UP])
-    results: list[float | Exception] = []
-    seconds = 0.0
+) -> list[Scored]:
+    """Return what each proxy says of the rows; asked together, they share passes."""
+    seconds = [_seconds(spec, archs, score, clock) for spec in wanted]
+    if batch_size is None:  # so that progress is said every few seconds
+        batch_size = next(n for n in _BATCHES if n * sum(seconds) < _PATIENCE or n == _BATCHES[-1])
+    results: list[list[float | Exception]] = [[] for _ in wanted]
     for start in range(0, len(archs), batch_size):
         batch = archs[start : start + batch_size]
-        began = clock()
-        (found,) = score([spec], batch)
-        seconds += clock() - began
-        if len(found) != len(batch):
-            raise TypeError(f"{name}: {len(found)} scores for {len(batch)} architectures")
-        results.extend(found)
+        for spec, known, found in zip(wanted, results, score(wanted, batch), strict=True):
+            if len(found) != len(batch):
+                raise TypeError(f"{spec}: {len(found)} scores for {len(batch)} architectures")
+            known.extend(found)
         if progress is not None:
-            progress(name, len(results), len(archs))
-    route = getattr(spec, "route", None)
-    return Scored(
-        proxy=name,
-        route="" if route is None else str(route(space)),
-        scores=np.asarray([_finite(result) for result in results]),
-        reasons=_reasons(results),
-        seconds_per_arch=seconds / len(archs),
-    )
+            progress(len(wanted), start + len(batch), len(archs))
+    routes = [getattr(spec, "route", None) for spec in wanted]
+    return [
+        Scored(
+            proxy=str(spec),
+            route="" if route is None else str(route(space)),
+            scores=np.asarray([_finite(result) for result in known]),
+            reasons=_reasons(known),
+            seconds_per_arch=took,
+        )
+        for spec, route, known, took in zip(wanted, routes, results, seconds, strict=True)
+    ]
+
+
+def _seconds(
+    spec: object, archs: Sequence[Arch], score: ScoreFunction, clock: Callable[[], float]
+) -> float:
+    """Return the seconds per architecture of a proxy that is asked alone.
+
+    The rows at the start are timed, more and more of them until it takes long enough to be read off
+    a clock; equal functions stand side by side there, so rows are taken from all over.
+    """
+    score([spec], archs[:_WARM_UP])
+    seconds = 0.0
+    for count in _TIMED:
+        some = archs[:: max(1, len(archs) // count)][:count]
+        began = clock()
+        score([spec], some)
+        seconds = (clock() - began) / len(some)
+        if seconds * len(some) >= _LONG_ENOUGH or len(some) == len(archs):
+            break
+    return seconds
 
 
 def _finite(result: float | Exception) -> float:

@@ -295,6 +295,24 @@ def regret(scores: ArrayLike, values: ArrayLike, *, k: int = 1) -> float:
     return Ranking(scores, values).regret(k=_positive(k, "k"))
 
 
+def log_rank(scores: ArrayLike) -> Floats:
+    """Join several scores into one: the sum of ln(rank / n) over them, ``(P, N)`` to ``(N,)``.
+
+    Rank n is the best, ties share their mean rank, and failures (not finite) share the lowest. A
+    last place in one score cannot be made good by a first in another. Ranks are among the N rows,
+    so the value means nothing apart from them. Lee & Ham (AZ-NAS) 2024, eq. 12,
+    https://arxiv.org/abs/2403.19232.
+    """
+    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    joined: Floats = np.zeros(table.shape[1])
+    for row in table:
+        known = np.where(np.isfinite(row), row, -np.inf)
+        _, place, count = np.unique(known, return_inverse=True, return_counts=True)
+        ranks = np.cumsum(count) - (count - 1) / 2
+        joined += np.log(ranks[place] / len(known))
+    return joined
+
+
 def evaluate(
     scores: ArrayLike,
     values: ArrayLike,

@@ -15,6 +15,7 @@ from nas.cli.console import (
     Dtype,
     Images,
     JsonTarget,
+    Minibatch,
     NumClasses,
     ProxyNames,
     Repeats,
@@ -30,6 +31,7 @@ from nas.cli.console import (
     write_file,
 )
 from nas.cli.progress import SECONDS_BETWEEN_LINES
+from spaces.errors import NasError
 
 if TYPE_CHECKING:
     from nas.rank import Half, RankReport
@@ -79,10 +81,19 @@ def rank(
             "as asked when left out.",
         ),
     ] = None,
+    join: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=PROXY+PROXY...",
+            help="One more row: the sum of the proxies' logarithmic ranks (that of AZ-NAS is "
+            "az_nas=az_expressivity+az_progressivity+az_trainability+flops).",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     num_classes: NumClasses = 10,
     resolution: Resolution = 32,
     repeats: Repeats = 1,
     images: Images = None,
+    minibatch: Minibatch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -104,7 +115,7 @@ def rank(
     where = look_up(SPACES, space, kind="space")
     conditions = conditions_from(
         num_classes=num_classes, resolution=resolution, repeats=repeats, images=images,
-        seed=seed, dtype=dtype, device=device,
+        minibatch=minibatch, seed=seed, dtype=dtype, device=device,
     )  # fmt: skip
     reports = rank_proxies(
         where,
@@ -114,6 +125,7 @@ def rank(
         half=cast("Half | None", half),  # the engine refuses anything else
         seed=seed,
         conditions=conditions,
+        joins=dict(_join(text) for text in join),
         progress=None if quiet else _Progress(),
     )
     if figure is not None:
@@ -125,6 +137,15 @@ def rank(
     if "-" not in (json_, csv):
         _show(reports, sort)
     _explain(reports)
+
+
+def _join(text: str) -> tuple[str, list[str]]:
+    """Read ``name=proxy+proxy``."""
+    name, equals, members = text.partition("=")
+    proxies = [member.strip() for member in members.split("+")]
+    if not equals or not name.strip() or not all(proxies):
+        raise NasError(f"--join: expected NAME=PROXY+PROXY..., got {text!r}")
+    return name.strip(), proxies
 
 
 def _show(reports: Sequence[RankReport], sort: str | None) -> None:
@@ -167,14 +188,14 @@ def _interval(estimate: Estimate) -> str:
 
 
 class _Progress:
-    """Says how far each proxy is, on one line of a terminal, or now and then on a new one."""
+    """Says how far the rows are, on one line of a terminal, or now and then on a new one."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._shown = time.monotonic()
 
-    def __call__(self, proxy: str, done: int, total: int) -> None:
-        text = f"{proxy}: {done:,} of {total:,}"
+    def __call__(self, proxies: int, done: int, total: int) -> None:
+        text = f"{proxies} proxies: {done:,} of {total:,} architectures"
         if self._terminal:
             typer.echo(f"\r\033[K{text}" + ("\n" if done == total else ""), err=True, nl=False)
         elif done == total or time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:

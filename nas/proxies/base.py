@@ -113,7 +113,8 @@ class Proxy:
         population: Data-free route: ``(space, population (N, D), conditions, options) -> (N,)``.
         listener: Forward route: ``(networks, conditions of one repeat, options) -> Listener``.
         gauge: Asking route: ``(subject of N networks, options) -> (N,)`` in float64.
-        module: For a data-free proxy that is also defined on a network: ``(net, image) -> float``.
+        module: For a data-free proxy that is also defined on a network: ``(net, image) -> float``;
+            the network is a private copy.
         sees: What a listener's pass runs on: one ``image``, the shared ``minibatch``, or its
             ``own`` input.
         own: A listener's own input: ``(images, conditions, options) -> (M, C, H, W)``.

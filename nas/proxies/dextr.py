@@ -110,7 +110,8 @@ def _curvature(subject: Subject, points: int) -> Tensor:
     bend = second.double().square().sum(dim=2)
     mixed = (first.double() * second.double()).sum(dim=2)
     area: Tensor = (speed * bend - mixed.square()).clamp_min(0.0).sqrt()
-    return (area / speed.pow(1.5)).mean(dim=1)
+    curvature: Tensor = (area / speed.pow(1.5)).mean(dim=1)
+    return curvature
 
 
 DEXTR = Proxy(

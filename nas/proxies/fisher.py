@@ -1,16 +1,17 @@
 """Fisher: how much the loss would change if single channels were taken away.
 
-    score = sum over layers, over channels c, of  1/2 mean over images n of (sum over positions
+    score = sum over layers, over channels c, of  n_c / 2 * mean over images of (sum over positions
             of a * dL/da)^2
 
-a is the output of a convolution or linear layer, L the mean cross-entropy of one minibatch,
-batch-norms in train mode. Theis et al., "Faster gaze prediction with dense networks and Fisher
-pruning", 2018, https://arxiv.org/abs/1801.05787; as a proxy Turner et al., "BlockSwap", ICLR 2020,
-https://arxiv.org/abs/1906.04113. Reads images, labels and gradients by feature maps. Networks that
-share weights do not mix in those, so they run batched.
+a is the output of a convolution or linear layer, n_c the number of weights of channel c, L the mean
+cross-entropy of one minibatch, batch-norms in train mode. Theis et al., "Faster gaze prediction
+with dense networks and Fisher pruning", 2018, https://arxiv.org/abs/1801.05787; to choose blocks
+Turner et al., "BlockSwap", ICLR 2020, https://arxiv.org/abs/1906.04113. Reads images, labels and
+gradients by feature maps. Networks that share weights do not mix in those, so they run batched.
 
-``per_weight`` counts a channel as often as it has weights, which is what the code behind
-NAS-Bench-Suite-Zero's values does; the paper's form counts it once.
+A channel counts as often as it has weights: so does the code of Abdelfattah et al. 2021,
+https://arxiv.org/abs/2101.08134, who made it a proxy of whole networks, and of all who compare
+with it. ``per_weight=false`` counts it once, as the papers about pruning do.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class FisherOptions:
         per_weight: Whether a channel counts as often as it has weights.
     """
 
-    per_weight: bool = False
+    per_weight: bool = True
 
 
 def _fisher(subject: Subject, options: FisherOptions) -> Tensor:

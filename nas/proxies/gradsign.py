@@ -8,15 +8,15 @@ https://arxiv.org/abs/2110.08616, algorithm 1. Reads images, labels and the grad
 by every weight. Images do not mix, so one backward pass over feature maps gives all of them, layer
 by layer, for all networks of a batch.
 
-Weights are those of convolutions and linear layers. Deviation: the number of images, which the
-paper leaves open.
+Weights are those of convolutions and linear layers. The number of images is ours.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas.proxies.base import NoOptions, Proxy
+from nas.proxies.base import Proxy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +24,25 @@ if TYPE_CHECKING:
     from nas.proxies.routes import Subject
 
 
-def _gradsign(subject: Subject, options: NoOptions) -> Tensor:
+@dataclass(frozen=True)
+class GradsignOptions:
+    """Settings of GradSign.
+
+    Attributes:
+        images: How many images of the minibatch are used, at most.
+    """
+
+    images: int = 32
+
+    def __post_init__(self) -> None:
+        if self.images < 2:
+            raise ValueError(f"images must be at least 2, got {self.images}")
+
+
+def _gradsign(subject: Subject, options: GradsignOptions) -> Tensor:
     import torch
 
-    run = subject.apart()
+    run = subject.apart(options.images)
     total = torch.zeros(run.count, dtype=torch.float64, device=run.images.device)
     for layer, gradients in run.gradients_by_image(run.losses):
         agreed = gradients.sign().sum(dim=1).abs()  # (k, P)
@@ -40,5 +55,7 @@ GRADSIGN = Proxy(
     summary="GradSign: weights on whose direction the images agree",
     paper="https://arxiv.org/abs/2110.08616",
     reads=frozenset({"images", "labels", "gradients"}),
+    options=GradsignOptions,
     gauge=_gradsign,
+    images_read=32,
 )

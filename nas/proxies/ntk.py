@@ -15,9 +15,10 @@ place of Kaiming's. A singular matrix is a failure, not 100000.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas.proxies.base import NoOptions, Proxy
+from nas.proxies.base import Proxy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,25 @@ if TYPE_CHECKING:
     from nas.proxies.routes import Subject
 
 
-def _ntk(subject: Subject, options: NoOptions) -> Tensor:
+@dataclass(frozen=True)
+class NtkOptions:
+    """Settings of the NTK condition number.
+
+    Attributes:
+        images: How many images of the minibatch are used, at most.
+    """
+
+    images: int = 32
+
+    def __post_init__(self) -> None:
+        if self.images < 2:
+            raise ValueError(f"images must be at least 2, got {self.images}")
+
+
+def _ntk(subject: Subject, options: NtkOptions) -> Tensor:
     import torch
 
-    run = subject.apart()
+    run = subject.apart(options.images)
     images = run.logits.shape[1]
     kernel = torch.zeros((run.count, images, images), dtype=torch.float64, device=run.images.device)
     for layer, gradients in run.gradients_by_image(run.logits.sum(dim=2)):
@@ -44,6 +60,8 @@ NTK = Proxy(
     summary="Condition number of the neural tangent kernel, negative (half of TE-NAS)",
     paper="https://arxiv.org/abs/2102.11535",
     reads=frozenset({"images", "gradients"}),
+    options=NtkOptions,
     gauge=_ntk,
+    images_read=32,
     undefined="the kernel is singular",
 )

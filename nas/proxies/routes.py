@@ -88,7 +88,7 @@ class Subject:
         self._listeners = listeners
         self._twice = twice
         self._runs: dict[int, Run] = {}
-        self._apart: Run | None = None
+        self._apart: dict[int, Run] = {}
 
     @property
     def count(self) -> int:
@@ -112,16 +112,20 @@ class Subject:
             )
         return self._runs[number]
 
-    def apart(self) -> Run:
-        """Return the run on the first minibatch in which every image is seen alone."""
-        if self._apart is None:
+    def apart(self, most: int) -> Run:
+        """Return the run on the first images of the minibatch, each of them seen alone.
+
+        Args:
+            most: How many images, if the minibatch holds as many.
+        """
+        if most not in self._apart:
             images, labels = self.images.minibatch(0)
-            self._apart = self.networks.run(
-                place(images, self.conditions),
-                None if labels is None else labels.to(self.conditions.device),
+            self._apart[most] = self.networks.run(
+                place(images[:most], self.conditions),
+                None if labels is None else labels[:most].to(self.conditions.device),
                 norm="image",
             )
-        return self._apart
+        return self._apart[most]
 
 
 def place(images: Tensor, conditions: Conditions) -> Tensor:
@@ -350,10 +354,7 @@ def ask(
 ) -> list[Tensor | Exception]:
     """Ask every proxy about the networks, in one repeat: ``(count,)`` on the CPU, or an error."""
     answers: dict[int, Tensor | Exception] = {}
-    listeners: dict[int, Listener] = {}
-    for i, spec in enumerate(specs):
-        if spec.proxy.listener is not None:
-            listeners[i] = spec.proxy.listener(networks, conditions, spec.options)
+    listeners = _listeners(networks, specs, conditions)
     gauges = [i for i in range(len(specs)) if i not in listeners]
     shared = [i for i in listeners if specs[i].proxy.sees == "minibatch"]
     if gauges:
@@ -365,6 +366,8 @@ def ask(
             answers[i] = _answer(specs[i], subject)
         if subject.heard():
             answers.update((i, listeners[i].scores().cpu()) for i in shared)
+        else:  # they may have heard half of a pass that broke
+            listeners = _listeners(networks, specs, conditions)
     for group in _same_input(specs, [i for i in listeners if i not in answers]):
         first = specs[group[0]]
         try:
@@ -378,6 +381,19 @@ def ask(
         else:
             answers.update((i, score.cpu()) for i, score in zip(group, scores, strict=True))
     return [answers[i] for i in range(len(specs))]
+
+
+def _listeners(
+    networks: ModuleNetwork | CellNetworks | SizeNetworks,
+    specs: Sequence[ProxySpec],
+    conditions: Conditions,
+) -> dict[int, Listener]:
+    """Make a fresh listener for every proxy that has one, by its place."""
+    return {
+        i: spec.proxy.listener(networks, conditions, spec.options)
+        for i, spec in enumerate(specs)
+        if spec.proxy.listener is not None
+    }
 
 
 def _answer(spec: ProxySpec, subject: Subject) -> Tensor | Exception:

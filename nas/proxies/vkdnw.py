@@ -15,7 +15,8 @@ divided by the number of images: the same numbers without squaring the condition
 
 What we could not read in the paper, and chose: the weight of a layer is its first; norms do not
 count as layers, nor do layers that are not reached; every image is seen alone (batch-norms
-normalise it by itself).
+normalise it by itself). 16 images in place of 64: each costs a backward pass per class, and 16
+times the classes are more rows than there are weights.
 """
 
 from __future__ import annotations
@@ -39,15 +40,21 @@ class VkdnwOptions:
 
     Attributes:
         layers: Whether the number of layers is added.
+        images: How many images of the minibatch are used, at most.
     """
 
     layers: bool = True
+    images: int = 16
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise ValueError(f"images must be at least 1, got {self.images}")
 
 
 def _vkdnw(subject: Subject, options: VkdnwOptions) -> Tensor:
     import torch
 
-    run = subject.apart()
+    run = subject.apart(options.images)
     count, images, classes = run.logits.shape
     reached = torch.zeros((count, len(run.layers)), dtype=torch.bool, device=run.images.device)
     for place, layer in enumerate(run.layers):
@@ -89,5 +96,6 @@ VKDNW = Proxy(
     reads=frozenset({"images", "gradients"}),
     options=VkdnwOptions,
     gauge=_vkdnw,
+    images_read=16,
     undefined="the logits do not depend on the weights",
 )

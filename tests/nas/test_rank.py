@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
 
 from nas.benchmark.table import Truth, parse_truth
-from nas.proxies.base import ProxyError
+from nas.proxies.base import Conditions, ProxyError
 from nas.rank import ALWAYS, RankReport, for_json, plot, rank_proxies, to_csv
-from nas.statistics import STATISTICS, evaluate
+from nas.statistics import STATISTICS, evaluate, log_rank
 from spaces import SPACES, Arch, NasError, Space
 
 SSS = SPACES["nats_sss"]
@@ -50,12 +51,12 @@ class FakeScore:
     def __call__(
         self, specs: Sequence[str], archs: Sequence[Arch]
     ) -> list[list[float | Exception]]:
-        (spec,) = specs
-        self.asked.append((spec, tuple(archs)))
-        self.now += {"slow": 3.0, "first": 1000.0}.get(spec, 0.5) * len(archs)
-        if spec == "first" and len(self.asked) > 1:  # slow in its first call only
-            self.now -= 999.0 * len(archs)
-        return [[self.one(spec, arch) for arch in archs]]
+        for spec in specs:
+            self.asked.append((spec, tuple(archs)))
+            self.now += {"slow": 3.0, "first": 1000.0}.get(spec, 0.5) * len(archs)
+            if spec == "first" and len(self.asked) > 1:  # slow in its first call only
+                self.now -= 999.0 * len(archs)
+        return [[self.one(spec, arch) for arch in archs] for spec in specs]
 
     def clock(self) -> float:
         return self.now
@@ -101,7 +102,7 @@ def test_every_proxy_sees_the_same_drawn_rows(truth: Truth) -> None:
     seen: dict[str, list[Arch]] = {}
     for spec, archs in score.asked:
         seen.setdefault(spec, []).extend(archs)
-    rows = {spec: tuple(archs[4:]) for spec, archs in seen.items()}  # four to warm up
+    rows = {spec: tuple(archs[-50:]) for spec, archs in seen.items()}  # after those for the clock
     assert set(rows) == {"slow", "backwards", *ALWAYS}
     assert set(rows.values()) == {report.archs}
     assert len(set(report.archs)) == 50
@@ -136,7 +137,9 @@ def test_several_columns_are_compared_with_one_scoring(truth: Truth) -> None:
     columns = [truth, other_column(truth)]
     reports, score = rank_all(columns, "slow", "fragile", sample=50, batch_size=20)
     specs = ["slow", "fragile", *ALWAYS]
-    assert [spec for spec, _ in score.asked] == [spec for spec in specs for _ in range(4)]
+    # Each is timed alone after a warm-up, then all are asked together: 20 + 20 + 10 rows.
+    timed = [spec for spec in specs for _ in range(2)]
+    assert [spec for spec, _ in score.asked] == [*timed, *specs, *specs, *specs]
     assert [report.environment["truth_column"] for report in reports] == [
         "c10_test_90", "c100_test_90",
     ]  # fmt: skip
@@ -205,11 +208,36 @@ def test_seconds_are_per_proxy_and_without_the_warm_up(truth: Truth) -> None:
 
 
 def test_progress_is_reported(truth: Truth) -> None:
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[int, int, int]] = []
     rank(truth, sample=50, batch_size=30, progress=lambda *now: seen.append(now))
-    assert seen == [
-        ("params", 30, 50), ("params", 50, 50), ("flops", 30, 50), ("flops", 50, 50)
-    ]  # fmt: skip
+    assert seen == [(2, 30, 50), (2, 50, 50)]
+
+
+def test_proxies_are_joined_by_their_logarithmic_ranks(truth: Truth) -> None:
+    joins = {"both": ["meco_opt:channels=8", "params"]}
+    (report,) = rank_proxies(
+        SSS,
+        ["meco_opt"],
+        [truth],
+        sample=5,
+        joins=joins,
+        n_boot=0,
+        conditions=Conditions(resolution=8),
+    )
+    assert [row.proxy for row in report.rows] == ["meco_opt", "params", "flops", "both"]
+    parts = [report.row(name).scores for name in ("meco_opt", "params")]
+    expected = sum(np.log(rankdata(part) / 5) for part in parts)
+    np.testing.assert_allclose(report.row("both").scores, expected)
+    assert report.row("both").route == "joined"
+    with pytest.raises(NasError, match="'params' is the name of a proxy"):
+        rank_proxies(SSS, [], [truth], sample=5, joins={"params": ["flops"]}, n_boot=0)
+
+
+def test_a_logarithmic_rank_by_hand() -> None:
+    # Of four rows: 30 is the best (rank 4), the two 10s share 2.5, the failure is the lowest (1).
+    joined = log_rank(np.asarray([[10, 30, 10, math.nan], [1, 2, 3, 4]]))
+    ranks = [(2.5, 1), (4, 2), (2.5, 3), (1, 4)]
+    assert joined.tolist() == pytest.approx([math.log(a / 4) + math.log(b / 4) for a, b in ranks])
 
 
 def no_constant(name: str) -> float:
