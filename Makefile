@@ -15,6 +15,7 @@ slow:  ## the slow tests only
 
 bench:  ## speed: ratios measured in one run, written to benchmarks/results
 	$(PYTHON) benchmarks/speed.py --json benchmarks/results/speed.json
+	$(PYTHON) benchmarks/together.py --json benchmarks/results/together.json
 	$(PYTHON) benchmarks/overhead.py > benchmarks/results/overhead.json
 
 quality:  ## rank correlations over whole spaces; needs the tables in DATA

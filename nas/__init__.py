@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nas.proxies.base import Conditions as Conditions
     from nas.proxies.base import ProxyError as ProxyError
     from nas.proxies.base import ProxySpec as ProxySpec
+    from nas.scoring import score as score
     from nas.store import Store as Store
     from searchers import STRATEGIES as STRATEGIES
     from spaces import SPACES as SPACES
@@ -54,6 +55,7 @@ _HOMES = {
     "Conditions": "nas.proxies.base",
     "ProxyError": "nas.proxies.base",
     "ProxySpec": "nas.proxies.base",
+    "score": "nas.scoring",
     "Store": "nas.store",
     "STRATEGIES": "searchers",
     "SPACES": "spaces",

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 from nas.oracle import Direction, DirectionWarning, Oracle, OwnProxy, Score
 from nas.proxies.base import Conditions, ProxySpec
 from nas.seeds import child_seed
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 32
+
+#: Of a space that is ranked as a whole: nothing is learned between batches, so they may be larger.
+EXHAUSTIVE_BATCH = 512
 """Candidates asked at once, unless the user says otherwise."""
 
 StrategyFactory: TypeAlias = Callable[..., Strategy]
@@ -259,6 +264,7 @@ class Searcher:
 
     Attributes:
         space: Where the search happens.
+        replaced: What is done in place of what was asked, for a person; None is what was asked.
         conditions: All that a score depends on beside the architecture and the proxy.
         settings: All that the search was asked for, ready for JSON.
     """
@@ -278,10 +284,12 @@ class Searcher:
         resolution: int = 32,
         repeats: int = 1,
         images: str | None = None,
+        minibatch: int = 64,
         device: str = "cpu",
         dtype: Literal["float32", "float64"] = "float32",
         tie_break: str | ProxySpec | OwnProxy | None = None,
         direction: Direction = "maximise",
+        exhaustive: Literal["never", "when_cheaper"] = "never",
     ) -> None:
         """Check everything; nothing is scored and no file is made yet.
 
@@ -301,10 +309,14 @@ class Searcher:
             resolution: Height and width of the input in pixels.
             repeats: Seeds of weights and input to average a score over.
             images: Images to score on; by default random ones.
+            minibatch: Images at a time, for proxies that read more than one.
             device: Where torch computes, ``"cpu"`` or ``"cuda"``.
             dtype: In which torch computes.
             tie_break: A second proxy for equal scores, see :meth:`nas.oracle.Oracle.rank`.
             direction: ``"maximise"`` or ``"minimise"`` the proxy's value.
+            exhaustive: ``"when_cheaper"``: rank the whole space instead, where that takes less time
+                than the budget would take with networks run one by one
+                (:meth:`nas.proxies.base.ProxySpec.gain`). Budget and strategy are then replaced.
 
         Raises:
             NasError: A setting that cannot be.
@@ -316,6 +328,7 @@ class Searcher:
         settings |= {"num_classes": num_classes, "resolution": resolution}
         for name, value in settings.items():
             _check_integer(name, value, at_least=1)
+        _check_integer("minibatch", minibatch, at_least=2)
         _check_integer("seed", seed, at_least=0)
         self.space = look_up(SPACES, space, kind="space") if isinstance(space, str) else space
         self.conditions = Conditions(
@@ -324,10 +337,24 @@ class Searcher:
             seed=seed,
             repeats=repeats,
             images=images,
+            minibatch=minibatch,
             dtype=dtype,
             device=device,
         )
         self._proxy, self._tie_break, self._direction = proxy, tie_break, direction
+        if exhaustive not in ("never", "when_cheaper"):
+            raise NasError(f"exhaustive: expected 'never' or 'when_cheaper', got {exhaustive!r}")
+        self.replaced: str | None = None
+        if exhaustive == "when_cheaper":
+            whole = _whole_if_cheaper(self.space, proxy, budget)
+            if whole is not None:
+                self.replaced = (
+                    f"ranking all {whole:,} distinct architectures of {self.space.name} by "
+                    f"{proxy} instead of {budget:,} by {_strategy_name(strategy)}: run "
+                    "together they take less time than those would one by one"
+                )
+                strategy, strategy_options, budget = "exhaustive", None, whole
+                batch = max(batch, EXHAUSTIVE_BATCH)
         self._strategy = strategy
         self._strategy_options = dict(strategy_options or {})
         self._strategy_used = False
@@ -419,6 +446,22 @@ class Searcher:
             )
         if self._strategy_options:
             raise NasError("strategy_options: a strategy object has its options already")
+
+
+def _whole_if_cheaper(space: Space, proxy: str | ProxySpec | OwnProxy, budget: int) -> int | None:
+    """Return the number of distinct architectures if ranking all is cheaper than the budget."""
+    spec = ProxySpec.parse(proxy) if isinstance(proxy, str) else proxy
+    if not isinstance(spec, ProxySpec):
+        return None
+    most = budget * spec.gain(space)
+    if len(space) > 10 * most:  # so many cannot be equal in function
+        return None
+    try:
+        members = space.all()
+    except NasError:  # it has no official order to walk along
+        return None
+    distinct = len(np.unique(space.canonicalise(members), axis=0))
+    return distinct if budget < distinct <= most else None
 
 
 def _check_integer(name: str, value: object, *, at_least: int) -> None:

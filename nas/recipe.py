@@ -216,6 +216,9 @@ class ConditionsSection(_Section):
     images: Annotated[str, AfterValidator(_existing)] | None = Field(
         default=None, description="File of images to score on; random noise when left out."
     )
+    minibatch: int = Field(
+        default=64, ge=2, le=10_000, description="Images at a time, where a proxy reads several."
+    )
     dtype: Literal["float32", "float64"] = Field(
         default="float32", description="Precision of the network."
     )
@@ -260,6 +263,11 @@ class Recipe(_Section):
     direction: Literal["maximise", "minimise"] = Field(
         default="maximise", description="Whether a high or a low score is good."
     )
+    exhaustive: Literal["never", "when_cheaper"] = Field(
+        default="never",
+        description="Whether to rank the whole space instead, where that is cheaper than the "
+        "budget would be with networks run one by one.",
+    )
     conditions: ConditionsSection = Field(
         default=ConditionsSection(), description="What else a score depends on."
     )
@@ -303,6 +311,7 @@ class Recipe(_Section):
             seed=self.seed,
             tie_break=self.tie_break,
             direction=self.direction,
+            exhaustive=self.exhaustive,
             cache=self.cache or cache,
             **self.conditions.model_dump(),
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,5 +60,33 @@ def seeded_torch(seed: int, *names: str | int, device: str = "cpu") -> Iterator[
     kind = torch.device(device).type
     own = [] if kind == "cpu" else [torch.device(device)]
     with torch.random.fork_rng(devices=own, device_type="cuda" if kind == "cpu" else kind):
-        torch.manual_seed(child_seed(seed, *names))
+        # Not torch.manual_seed, which would seed every accelerator there is.
+        torch.default_generator.manual_seed(child_seed(seed, *names))
+        if own:
+            with torch.cuda.device(own[0]) if kind == "cuda" else nullcontext():
+                getattr(torch, kind).manual_seed(child_seed(seed, *names))
         yield
+
+
+@contextmanager
+def seeded_globals(seed: int, *names: str | int, device: str = "cpu") -> Iterator[None]:
+    """As :func:`seeded_torch`, and so for Python's and NumPy's global generators.
+
+    For code that we did not write: a network of the user's, or a loader. What it draws on other
+    CUDA devices is not seeded, but the generators are as before afterwards.
+    """
+    import torch  # late, as above
+
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - to leave it alone
+    child = child_seed(seed, *names)
+    try:
+        with seeded_torch(seed, *names, device=device):
+            random.seed(child)
+            np.random.seed(child % 2**32)  # noqa: NPY002 - for those who still draw from it
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

@@ -15,6 +15,7 @@ from nas.cli.benchmark import bench
 from nas.cli.catalogue import catalogue, schema
 from nas.cli.rank import EXAMPLES as RANK_EXAMPLES
 from nas.cli.rank import rank
+from nas.cli.score import EXAMPLES as SCORE_EXAMPLES
 from nas.cli.score import score
 from nas.cli.search import EXAMPLES, search
 
@@ -59,7 +60,7 @@ def _nas(
 
 app.command("search", epilog=EXAMPLES, no_args_is_help=True)(search)
 app.command("list")(catalogue)
-app.command("score", no_args_is_help=True)(score)
+app.command("score", epilog=SCORE_EXAMPLES, no_args_is_help=True)(score)
 app.command("rank", epilog=RANK_EXAMPLES, no_args_is_help=True)(rank)
 app.command("schema")(schema)
 app.add_typer(bench, name="bench")

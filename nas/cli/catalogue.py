@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.console import emit_json, guarded
+
+if TYPE_CHECKING:
+    from nas.proxies import Proxy
 
 
 @guarded
@@ -16,7 +19,11 @@ def catalogue(
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     target: Annotated[str, typer.Argument(hidden=True)] = "-",  # so that "--json -" works here too
 ) -> None:
-    """List the spaces, proxies, strategies and recipes, one line each."""
+    """List the spaces, proxies, strategies and recipes, one line each.
+
+    Between name and summary of a proxy stands how it runs on cells: from the architecture alone,
+    on many networks at a time, or one by one.
+    """
     from nas.proxies import PROXIES
     from nas.recipe import shipped_recipes
     from searchers import STRATEGIES
@@ -33,13 +40,16 @@ def catalogue(
             kind: [{"name": name, "summary": summary} for name, summary in table.items()]
             for kind, table in tables.items()
         }
+        for entry in kinds["proxies"]:
+            entry["route"] = _route(PROXIES[entry["name"]])
         emit_json(kinds, target)
         return
     width = max(len(name) for table in tables.values() for name in table)
     for kind, table in tables.items():
         typer.echo(f"{kind}:")
         for name, summary in table.items():
-            typer.echo(f"  {name.ljust(width)}  {summary}".rstrip())
+            route = f"{_route(PROXIES[name]).ljust(10)}  " if kind == "proxies" else ""
+            typer.echo(f"  {name.ljust(width)}  {route}{summary}".rstrip())
 
 
 @guarded
@@ -48,6 +58,13 @@ def schema() -> None:
     from nas.recipe import recipe_schema
 
     emit_json(recipe_schema(), "-")
+
+
+def _route(proxy: Proxy) -> str:
+    """Return how a proxy runs in a space of cells, without loading torch for it."""
+    if proxy.population is not None:
+        return "data-free"
+    return "batched" if proxy.batched(proxy.options()) else "one by one"
 
 
 def _summary(path: Path) -> str:

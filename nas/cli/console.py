@@ -148,5 +148,8 @@ Repeats: TypeAlias = Annotated[int, typer.Option(help="Draws of weights and imag
 Images: TypeAlias = Annotated[
     str | None, typer.Option(help="File of images to score on; random noise when left out.")
 ]
+Minibatch: TypeAlias = Annotated[
+    int, typer.Option(min=2, help="Images at a time, for proxies that read more than one.")
+]
 Dtype: TypeAlias = Annotated[str, typer.Option(help="float32 or float64.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")]

@@ -122,14 +122,19 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # _check has said it
         searcher = recipe.searcher(cache=folder.cache)
+    budget = searcher.settings["budget"]
     if not quiet:
         note(
-            f"{recipe.name}: up to {recipe.budget:,} architectures of {recipe.space} "
-            f"by {recipe.proxy}, strategy {recipe.strategy.name}, seed {recipe.seed}"
+            f"{recipe.name}: "
+            + (
+                searcher.replaced
+                or f"up to {budget:,} architectures of {recipe.space} by {recipe.proxy}, "
+                f"strategy {recipe.strategy.name}, seed {recipe.seed}"
+            )
         )
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
     folder.begin()
-    progress = SearchProgress(recipe.budget, quiet=quiet)
+    progress = SearchProgress(budget, quiet=quiet)
     with TrialWriter(folder.path / TRIALS) as writer:
 
         def each(trial: Trial) -> None:
@@ -141,7 +146,7 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
                 result = searcher.run(each)
         except KeyboardInterrupt:
             note(
-                f"interrupted after {progress.n_done:,} of {recipe.budget:,} architectures; go on "
+                f"interrupted after {progress.n_done:,} of {budget:,} architectures; go on "
                 f"by the same command, or by: nas-search --resume {shlex.quote(str(folder.path))}"
             )
             raise typer.Exit(130) from None

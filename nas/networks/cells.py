@@ -388,7 +388,8 @@ def _cell(feed: Feed, plan: _Plan, name: str, x: Tensor) -> Tensor:
                 nodes[target] = nodes[target].clone() if target in nodes else torch.zeros_like(x)
                 owned.add(target)
             nodes[target].index_add_(0, group.archs, maps)
-    return nodes.get(plan.n_nodes - 1, x.new_zeros(x.shape))
+    # Nothing arrives for anybody; 0 times x stays a part of the graph that gradients ask for.
+    return nodes[plan.n_nodes - 1] if plan.n_nodes - 1 in nodes else x * 0.0
 
 
 def _operate(feed: Feed, name: str, group: _Group, maps: Tensor) -> Tensor:

@@ -163,8 +163,14 @@ def _split(batch: object) -> tuple[Tensor, Tensor | None]:
         raise NasError(
             f"loader: expected batches of (images, labels) as tensors, got {type(batch).__name__}"
         )
-    if labels is not None and (not isinstance(labels, Tensor) or len(labels) != len(images)):
-        raise NasError("loader: labels must be a tensor with one label per image")
+    if labels is None:
+        return images, None
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if not whole or labels.shape != images.shape[:1] or bool((labels < 0).any()):
+        got = type(labels).__name__
+        if isinstance(labels, Tensor):
+            got = f"{labels.dtype} of shape {tuple(labels.shape)}, {len(images)} images"
+        raise NasError(f"loader: labels must be a tensor of one class number per image, got {got}")
     return images, labels
 
 

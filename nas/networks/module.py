@@ -28,7 +28,7 @@ from nas.networks.run import (
     normalise_plainly,
 )
 from nas.networks.weights import Kind, seed_weights
-from nas.seeds import seeded_torch
+from nas.seeds import seeded_globals
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.PReLU, nn.Mish,
@@ -134,7 +134,7 @@ class _Heard:
 
     def tell(self, role: str, maps: Tensor, ids: tuple[int, int] | None = None) -> None:
         """Make one event of ``maps``, ``(M, C, ...)``, and tell it to whoever wants it."""
-        if maps.dim() < 3:
+        if maps.dim() < 2:
             return
         positions = maps[0, 0].numel()
         hearers = [x for x in self.listeners if role in x.roles]
@@ -142,7 +142,7 @@ class _Heard:
         if not hearers:
             return
         map_id, affine_id = ids or self.identities.of(maps)
-        features = maps.detach().flatten(2)[None, ..., None]
+        features = maps.detach().reshape(1, *maps.shape[:2], positions, 1)
         here = torch.zeros(1, dtype=torch.long, device=self.device)
         event = Event(features, here, {role: 1}, map_id, affine_id)
         with torch.no_grad():
@@ -177,9 +177,7 @@ class _Heard:
                 window=_window(module),
             )
             self.layers.append((layer, output._version))
-        if output.dim() < 3:
-            return
-        if output[0, 0].numel() > 1:
+        if output.dim() > 2 and output[0, 0].numel() > 1:
             self.last = output
         self.tell(role, output)
 
@@ -246,7 +244,7 @@ class _Functions(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         if func not in _FUNCTIONS or self._heard.inside:
             return func(*args, **(kwargs or {}))
-        came = self._heard.identities.of(args[0])
+        came = self._heard.identities.of(args[0] if args else (kwargs or {})["input"])
         result = func(*args, **(kwargs or {}))
         self._heard.identities.derived("relu", result, came)
         self._heard.tell("relu", result)
@@ -275,7 +273,7 @@ def _forward(net: nn.Module, images: Tensor, heard: _Heard) -> Tensor:
 def feed_module(net: nn.Module, images: Tensor, listeners: Sequence[Listener]) -> Tensor:
     """Run ``net`` once, without gradients, and tell every module's output to the listeners.
 
-    Outputs that are not feature maps (fewer than three dimensions, not a tensor) are passed over.
+    Outputs that are no tensors are passed over; vectors are maps of one position.
 
     Args:
         net: Any network; its hooks are as before on return. Mode and weights are used as they are.
@@ -317,6 +315,7 @@ class ModuleNetwork:
                 module.inplace = False  # type: ignore[assignment]
         if seeded:
             seed_weights(net, seed)
+        self._buffers = [] if seeded else _buffers_of(net)
 
     def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
         """Run forwards on images ``(M, C, H, W)``; return each listener's scores, ``(1,)``."""
@@ -351,14 +350,12 @@ class ModuleNetwork:
         leaf = images.to(dtype or images.dtype)[None].clone().requires_grad_()
         heard = _Heard(listeners, keep=True, device=images.device)
         with torch.enable_grad(), self._draws():
-            logits = _forward(net, leaf[0], heard)
-        if not isinstance(logits, Tensor):
-            raise RunError(f"the network returns {type(logits).__name__}, not a tensor of logits")
+            logits = _logits(_forward(net, leaf[0], heard))
         if any(layer.output._version != version for layer, version in heard.layers):
             raise RunError("the network changes the output of a layer in place")
         return Run(
             leaf,
-            logits.flatten(1)[None] if logits.dim() > 1 else logits[None, :, None],
+            logits,
             labels=labels,
             layers=[layer for layer, _ in heard.layers],
             blocks=heard.blocks,
@@ -371,10 +368,11 @@ class ModuleNetwork:
 
         Batch-norms see every image alone. See :func:`nas.networks.run.along`.
         """
+        self._reset()
         net = copy.deepcopy(self._net)
         _apart(net, plainly=True)
         with self._draws():
-            return along(lambda images: net(images)[None], path, at)
+            return along(lambda images: _logits(net(images)), path, at)
 
     def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the weight of every convolution and linear layer, after whose it is, ``(1,)``."""
@@ -384,13 +382,22 @@ class ModuleNetwork:
         """Return the network itself."""
         return self._net
 
+    def _reset(self) -> None:
+        """Give the network the buffers that it came with, whoever ran it before.
+
+        Those of a space only have running statistics, which no proxy reads.
+        """
+        for module, name, value in self._buffers:
+            module._buffers[name] = value.clone()  # not in place: a graph may hold the old one
+
     def _draws(self) -> AbstractContextManager[None]:
         """Seed what the network draws as it runs; those of a space draw nothing."""
         if self._seeded:
             return nullcontext()
-        return seeded_torch(self._seed, "running", device=self._device)
+        return seeded_globals(self._seed, "running", device=self._device)
 
     def _prepared(self, weights: Kind, norm: Norm, dtype: torch.dtype | None) -> nn.Module:
+        self._reset()
         if weights == "default" and norm == "batch" and dtype is None:
             return self._net
         net = copy.deepcopy(self._net)
@@ -407,8 +414,28 @@ class ModuleNetwork:
         return net.train(norm != "identity")
 
 
+def _logits(result: object) -> Tensor:
+    """Return what a network returned as ``(1, M, classes)``."""
+    if not isinstance(result, Tensor):
+        raise RunError(f"the network returns {type(result).__name__}, not a tensor of logits")
+    return result.flatten(1)[None] if result.dim() > 1 else result[None, :, None]
+
+
+def _buffers_of(net: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    """Return copies of all buffers, and where they belong."""
+    return [
+        (module, name, value.detach().clone())
+        for module in net.modules()
+        for name, value in module._buffers.items()
+        if value is not None
+    ]
+
+
 def _weights(net: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    told: set[int] = set()
     for module in weight_layers(net):
         weight = module.weight
         assert isinstance(weight, Tensor)
-        yield torch.zeros(1, dtype=torch.long, device=weight.device), weight
+        if id(weight) not in told:  # two layers may share one
+            told.add(id(weight))
+            yield torch.zeros(1, dtype=torch.long, device=weight.device), weight

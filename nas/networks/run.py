@@ -9,6 +9,9 @@ Letters: K networks, M images, C channels, H W size, P positions of a map.
 
 from __future__ import annotations
 
+import threading
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,7 +175,7 @@ class Run:
     @cached_property
     def input_gradient(self) -> Tensor:
         """Gradient of each network's summed logits by its images, ``(K, M, 3 * H * W)``."""
-        (gradient,) = torch.autograd.grad(self.logits.sum(), self.images, retain_graph=True)
+        (gradient,) = _gradients(self.logits.sum(), [self.images])
         return gradient.flatten(2)
 
     @cached_property
@@ -180,10 +183,7 @@ class Run:
         """Gradients of the mean loss by the weights and by the layers' outputs, in one pass."""
         outputs = [layer.output for layer in self.layers]
         total = self.losses.mean(dim=1).sum()
-        gradients = torch.autograd.grad(
-            total, [*self.weights, *outputs], create_graph=self._twice, retain_graph=True,
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
+        gradients = _gradients(total, [*self.weights, *outputs], twice=self._twice)
         return gradients[: len(self.weights)], gradients[len(self.weights) :]
 
     @property
@@ -220,10 +220,7 @@ class Run:
 
     def output_gradients(self) -> Iterator[tuple[Layer, Tensor]]:
         """Return every layer and the gradient of the summed logits by its output."""
-        gradients = torch.autograd.grad(
-            self.logits.sum(), [layer.output for layer in self.layers], retain_graph=True,
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
+        gradients = _gradients(self.logits.sum(), [layer.output for layer in self.layers])
         return zip(self.layers, gradients, strict=True)
 
     def curvature_times_gradient(self) -> tuple[Tensor, ...]:
@@ -231,9 +228,7 @@ class Run:
         gradients = self.weight_gradients
         product = sum((g * g.detach()).sum() for g in gradients)
         assert isinstance(product, Tensor)
-        return torch.autograd.grad(
-            product, self.weights, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        return _gradients(product, self.weights)
 
     def through_block(self, number: int, ending: Tensor) -> Tensor:
         """Send a gradient backwards through one building block.
@@ -246,41 +241,64 @@ class Run:
             The gradient at its input, ``(K, M, C, H, W)`` of the block before.
         """
         before, after = self.blocks[number - 1], self.blocks[number]
-        (arrived,) = torch.autograd.grad(
-            after, before, ending.expand_as(after), retain_graph=True, allow_unused=True,
-            materialize_grads=True,
-        )  # fmt: skip
+        (arrived,) = _gradients(after, [before], ending.expand_as(after))
         return arrived if arrived.dim() == ending.dim() + 1 else arrived[None]
 
     def gradients_by_image(self, values: Tensor) -> Iterator[tuple[Layer, Tensor]]:
         """Return every layer and the gradients by its weight, image by image, ``(k, M, P)``.
 
-        A weight that is used twice comes twice, and its gradients are to be added up.
+        A weight that is used several times comes once, with the sum.
 
         Args:
             values: ``(K, M)``, each of them a function of its own image alone.
         """
-        gradients = torch.autograd.grad(
-            values.sum(), [layer.output for layer in self.layers], retain_graph=True,
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
-        for layer, gradient in zip(self.layers, gradients, strict=True):
-            yield layer, layer.by_image(gradient)
+        yield from self._by_image(values, Layer.by_image)
 
     def first_weight_by_image(self, values: Tensor) -> Iterator[tuple[Layer, Tensor]]:
         """As :meth:`gradients_by_image`, for the first weight of every layer only: ``(k, M)``."""
-        gradients = torch.autograd.grad(
-            values.sum(), [layer.output for layer in self.layers], retain_graph=True,
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
+        yield from self._by_image(values, Layer.first_by_image)
+
+    def _by_image(
+        self, values: Tensor, by_image: Callable[[Layer, Tensor], Tensor]
+    ) -> Iterator[tuple[Layer, Tensor]]:
+        gradients = _gradients(values.sum(), [layer.output for layer in self.layers])
+        uses = Counter(id(layer.weight) for layer in self.layers)
+        sums: dict[int, Tensor] = {}  # of weights that will be used again
         for layer, gradient in zip(self.layers, gradients, strict=True):
-            yield layer, layer.first_by_image(gradient)
+            weight = id(layer.weight)
+            total = by_image(layer, gradient)
+            total = total + sums.pop(weight) if weight in sums else total
+            uses[weight] -= 1
+            if uses[weight]:
+                sums[weight] = total
+            else:
+                yield layer, total
 
     def _alone(self) -> None:
         if self.count > 1:
             raise RunError(f"{self.count} networks share their weights: run one at a time")
         if not self.weights:
             raise RunError("the network has no convolution and no linear layer")
+
+
+def _gradients(
+    of: Tensor, by: Sequence[Tensor], ending: Tensor | None = None, *, twice: bool = False
+) -> tuple[Tensor, ...]:
+    """Return the gradients of a number, or of a tensor times ``ending``; 0 without a path."""
+    reached = [x for x in by if x.requires_grad] if of.requires_grad else []
+    if not reached:
+        return tuple(torch.zeros_like(x) for x in by)
+    found = iter(
+        torch.autograd.grad(
+            of, reached, ending, retain_graph=True, create_graph=twice, allow_unused=True,
+            materialize_grads=True,
+        )
+    )  # fmt: skip
+    return tuple(next(found) if x.requires_grad else torch.zeros_like(x) for x in by)
+
+
+#: The levels of forward mode are the process's, not the thread's: two threads at a time crash it.
+_FORWARD_MODE = threading.Lock()
 
 
 def along(
@@ -302,7 +320,8 @@ def along(
         slope: Tensor = torch.func.jvp(lambda t: logits(path(t)), (t,), (one,))[1]
         return slope
 
-    with torch.no_grad():  # forward mode
+    with _FORWARD_MODE, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch's, when it loads that mode
         slope, change, *_ = torch.func.jvp(first, (at,), (one,))
     return slope, change
 

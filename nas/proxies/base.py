@@ -247,6 +247,18 @@ class ProxySpec:
 
         return "batched" if runs_batched(space, self) else "one by one"
 
+    def gain(self, space: Space) -> int:
+        """Return how many architectures are scored in the time of one network run alone.
+
+        A constant per route, well below what benchmarks/speed.py measures, so that what is decided
+        by it is the same on every machine. A minibatch fills the processor by itself: there,
+        running many networks at a time gains little.
+        """
+        if self.proxy.population is not None:
+            return 10_000
+        one_image = self.proxy.listener is not None and self.proxy.sees == "image"
+        return 100 if one_image and self.route(space) == "batched" else 1
+
     def __str__(self) -> str:
         default = dataclasses.asdict(self.proxy.options())
         changed = [f"{k}={_text(v)}" for k, v in self.settings.items() if v != default[k]]

@@ -5,10 +5,10 @@
 Both in the unit and by the cost model of NATS-Bench (https://arxiv.org/abs/2009.00437). They count
 what is written, dead edges included, so two cells of one function may differ.
 
-On a network of the user's, params are the numbers whose ``requires_grad`` is set, and flops are half
-of what ``torch.utils.flop_counter`` counts in evaluation mode: convolutions, matrix products and
-attention, without biases, norms, activations and pooling. The cost model of the benchmark is the
-same but for the bias of the classifier, which it counts, so that it is higher by the number of
+On a network of the user's, params are the numbers whose ``requires_grad`` is set, and flops are
+half of what ``torch.utils.flop_counter`` counts in evaluation mode: convolutions, matrix products
+and attention, without biases, norms, activations and pooling. The cost model of the benchmark is
+the same but for the bias of the classifier, which it counts, so that it is higher by the number of
 classes.
 """
 
@@ -57,7 +57,7 @@ def _flops_of(net: nn.Module, image: Tensor) -> float:
     # With gradients and by plain products, for the counter does not see into fused attention.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as told:
         net(image)
-    return told.get_total_flops() / 2
+    return float(told.get_total_flops() / 2)
 
 
 PARAMS = Proxy(

@@ -70,9 +70,10 @@ class _Conditioning:
         flat = event.features[:, 0].flatten(2)  # (K, C, H * W)
         tall = flat if flat.shape[1] <= flat.shape[2] else flat.mT
         # Eigenvalues of the smaller Gram matrix are the squares of the singular values.
-        values = torch.linalg.eigvalsh(tall.double() @ tall.double().mT).clamp_min(0.0).sqrt()
-        low, high = values[:, 0], values[:, -1]
-        inverse = torch.where(high > 0, low / high, 0.0)
+        squares = torch.linalg.eigvalsh(tall.double() @ tall.double().mT)
+        low, high = squares[:, 0], squares[:, -1]
+        zero = high * (torch.finfo(high.dtype).eps * squares.shape[1])  # what rounding leaves of it
+        inverse = torch.where(low > zero, low / high, 0.0).sqrt()
         self.totals.index_add_(0, event.archs, inverse * event.count(self.roles))
 
     def scores(self) -> Tensor:
@@ -102,7 +103,8 @@ def _curvature(subject: Subject, points: int) -> Tensor:
 
     def circle(t: Tensor) -> Tensor:
         t = t[:, None, None, None]
-        return radius * (u * t.cos() + v * t.sin())
+        at: Tensor = radius * (u * t.cos() + v * t.sin())
+        return at
 
     angles = torch.arange(points, device=noise.device).to(noise) * (2 * math.pi / points)
     first, second = subject.networks.along(circle, angles)  # (K, points, classes) each

@@ -26,7 +26,7 @@ def _l2_norm(subject: Subject, options: NoOptions) -> Tensor:
 
     total = torch.zeros(subject.count, dtype=torch.float64, device=subject.conditions.device)
     for archs, weight in subject.networks.weights():
-        total[archs] += weight.detach().norm().double()
+        total[archs] += weight.detach().double().norm()
     return total
 
 

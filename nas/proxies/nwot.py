@@ -58,10 +58,9 @@ class _Nwot:
 
     def hear(self, event: Event) -> None:
         counts = event.count(self.roles)
-        matrix = agreement(event.features)
         if not isinstance(counts, int):
-            matrix = matrix * counts[:, None, None]
-        self.totals.index_add_(0, event.archs, matrix)
+            counts = counts[:, None, None]
+        self.totals.index_add_(0, event.archs, agreement(event.features) * counts)
 
     def scores(self) -> Tensor:
         return log_determinant(self.totals)

@@ -87,7 +87,7 @@ class Subject:
         self.images = images
         self._listeners = listeners
         self._twice = twice
-        self._runs: dict[int, Run] = {}
+        self._run: Run | None = None
         self._apart: dict[int, Run] = {}
 
     @property
@@ -97,20 +97,26 @@ class Subject:
 
     def heard(self) -> bool:
         """Tell whether the pass over the first minibatch has been run."""
-        return 0 in self._runs
+        return self._run is not None
 
-    def minibatch(self, number: int = 0) -> Run:
-        """Return the run on a minibatch; everybody who asks shares it."""
-        if number not in self._runs:
-            images, labels = self.images.minibatch(number)
-            listeners = self._listeners if number == 0 else ()
-            self._runs[number] = self.networks.run(
-                place(images, self.conditions),
-                None if labels is None else labels.to(self.conditions.device),
-                listeners=listeners,
-                twice=self._twice and number == 0,
-            )
-        return self._runs[number]
+    def minibatch(self) -> Run:
+        """Return the run on the first minibatch; everybody who asks shares it."""
+        if self._run is None:
+            self._run = self._on(0, listeners=self._listeners, twice=self._twice)
+        return self._run
+
+    def other_minibatch(self, number: int) -> Run:
+        """Return a run on a further minibatch, from 1 on; it is not kept, for the memory."""
+        return self._on(number)
+
+    def _on(self, number: int, *, listeners: Sequence[Listener] = (), twice: bool = False) -> Run:
+        images, labels = self.images.minibatch(number)
+        return self.networks.run(
+            place(images, self.conditions),
+            None if labels is None else labels.to(self.conditions.device),
+            listeners=listeners,
+            twice=twice,
+        )
 
     def apart(self, most: int) -> Run:
         """Return the run on the first images of the minibatch, each of them seen alone.

@@ -57,14 +57,13 @@ def _vkdnw(subject: Subject, options: VkdnwOptions) -> Tensor:
     run = subject.apart(options.images)
     count, images, classes = run.logits.shape
     reached = torch.zeros((count, len(run.layers)), dtype=torch.bool, device=run.images.device)
-    for place, layer in enumerate(run.layers):
-        reached[layer.archs, place] = True
     jacobian = torch.zeros(
         (count, images, classes, len(run.layers)), dtype=torch.float64, device=run.images.device
     )
     for c in range(classes):
         for place, (layer, gradients) in enumerate(run.first_weight_by_image(run.logits[:, :, c])):
             jacobian[layer.archs, :, c, place] = gradients.double()
+            reached[layer.archs, place] = True
     likely = run.logits.detach().double().softmax(dim=2)
     root = likely.sqrt()
     # rows of (diag(sqrt s) - sqrt(s) s^T) J

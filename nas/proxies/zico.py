@@ -46,7 +46,9 @@ class ZicoOptions:
 def _zico(subject: Subject, options: ZicoOptions) -> Tensor:
     import torch
 
-    runs = [subject.minibatch(number).weight_gradients for number in range(options.minibatches)]
+    runs = [subject.minibatch().weight_gradients]
+    for number in range(1, options.minibatches):
+        runs.append(subject.other_minibatch(number).weight_gradients)
     terms = []
     for gradients in zip(*runs, strict=True):
         sizes = torch.stack([gradient.detach() for gradient in gradients]).abs().double()

@@ -15,7 +15,7 @@ import pytest
 
 import nas
 from nas.engine import Result, Searcher, Trial, search
-from nas.oracle import DirectionWarning, Oracle
+from nas.oracle import DirectionWarning, Oracle, Score
 from nas.proxies.base import Conditions, ProxyError
 from nas.seeds import child_seed
 from nas.store import Store
@@ -255,6 +255,7 @@ def test_seeds_reach_strategy_and_proxy() -> None:
         ({"batch": True}, "batch: expected int, got True"),
         ({"seed": -1}, "seed: expected at least 0"),
         ({"repeats": 0}, "repeats: expected at least 1"),
+        ({"minibatch": 1}, "minibatch: expected at least 2"),
         ({"dtype": "float8"}, "dtype"),
         ({"strategy": InOrder(SPACES["nats_tss"], archs=[])}, "it searches nats_tss"),
         ({"strategy": InOrder(TOY), "strategy_options": {"a": 1}}, "has its options already"),
@@ -398,3 +399,50 @@ def test_the_static_and_the_lazy_names_agree() -> None:
     assert source.count(" import ") - source.count("from typing import") - source.count(
         "from importlib.metadata import"
     ) == len(nas._HOMES)
+
+
+@pytest.mark.parametrize(
+    ("space", "proxy", "budget", "whole"),
+    [
+        ("nats_tss", "meco", 300, 5044),  # 5,044 / 100 is less than 300
+        ("nats_tss", "meco", 50, None),  # and more than 50
+        ("nats_tss", "meco:hooks=reference", 300, None),  # runs one by one
+        ("nats_tss", "nwot", 300, None),  # a minibatch fills the processor by itself
+        ("nats_sss", "sed", 4, 32_768),
+        ("nats_sss", "sed", 3, None),
+        ("nasbench101", "sed", 5000, None),  # no order to walk along
+        ("transnas_micro", "sed", 4096, None),  # asked for more than there is
+    ],
+)
+def test_the_whole_space_is_ranked_where_that_is_cheaper(
+    space: str, proxy: str, budget: int, whole: int | None
+) -> None:
+    asked = {"space": space, "proxy": proxy, "budget": budget, "strategy": "random"}
+    searcher = Searcher(**asked, exhaustive="when_cheaper")  # type: ignore[arg-type]
+    if whole is None:
+        assert searcher.replaced is None
+        assert searcher.settings["strategy"] == "random"
+        assert searcher.settings["budget"] == budget
+    else:
+        assert searcher.replaced is not None
+        assert f"all {whole:,} distinct architectures" in searcher.replaced
+        assert searcher.settings["strategy"] == "exhaustive"
+        assert searcher.settings["budget"] == whole
+    assert Searcher(**asked).replaced is None  # type: ignore[arg-type]
+
+
+def test_the_whole_space_has_the_best_there_is() -> None:
+    searcher = Searcher(space="transnas_micro", proxy="sed", budget=5, exhaustive="when_cheaper")
+    result = searcher.run()
+    oracle = Oracle(searcher.space, "sed", conditions=searcher.conditions)
+    scores = [v.value for v in oracle.score(searcher.space.all().tolist()) if isinstance(v, Score)]
+    assert result.best.score == max(scores)
+
+
+def test_a_proxy_of_your_own_is_never_replaced_and_a_wrong_word_is_refused() -> None:
+    def own(space: Space, archs: Sequence[Arch], conditions: Conditions) -> list[float]:
+        return [0.0 for _ in archs]
+
+    assert Searcher(proxy=own, budget=5, exhaustive="when_cheaper").replaced is None
+    with pytest.raises(NasError, match="expected 'never' or 'when_cheaper', got 'always'"):
+        Searcher(exhaustive="always")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nas import recipe as recipes
+from nas.proxies import Conditions
 from nas.recipe import (
     Recipe,
     RecipeError,
@@ -249,3 +250,11 @@ def test_no_override_causes_anything_but_a_recipe_or_a_recipe_error(
 ) -> None:
     with contextlib.suppress(RecipeError):
         parse_recipe(MINIMAL, "r.yaml", [f"{key}={value}" for key, value in pairs])
+
+
+def test_the_minibatch_reaches_the_conditions() -> None:
+    made = parse_recipe(f"{MINIMAL}conditions: {{minibatch: 12}}\n", "r.yaml")
+    assert made.searcher(cache=None).conditions.minibatch == 12
+    assert parse_recipe(MINIMAL, "r.yaml").conditions.minibatch == Conditions().minibatch
+    with pytest.raises(RecipeError, match=r"conditions\.minibatch: must be at least 2, got 1"):
+        parse_recipe(MINIMAL, "r.yaml", ["conditions.minibatch=1"])
