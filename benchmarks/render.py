@@ -99,6 +99,82 @@ def overhead() -> str:
     return "\n".join([*lines, "", note])
 
 
+def proxies() -> str:
+    """Return the table of all proxies on one sample, best first by CIFAR-10."""
+    c10, c100, in16 = load("proxies")["reports"][:3]
+    lines = [
+        "| proxy | C10 Spearman [95 %] | C100 | IN16 | Kendall C10 / C100 / IN16 | nDCG@10 | "
+        "regret@1 | regret@10 | failed | ms | route |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    order = sorted(
+        range(len(c10["rows"])), key=lambda i: c10["rows"][i]["spearman"] or -1.0, reverse=True
+    )
+    for i in order:
+        a, b, c = (report["rows"][i] for report in (c10, c100, in16))
+        kendall = " / ".join(short(row["kendall"]) for row in (a, b, c))
+        lines.append(
+            f"| `{a['proxy']}` | {interval(a, 'spearman')} | {interval(b, 'spearman')} | "
+            f"{interval(c, 'spearman')} | {kendall} | {short(a['ndcg'])} | {a['regret_1']:.2f} | "
+            f"{a['regret_10']:.2f} | {a['failures']} | {1000 * a['seconds_per_arch']:.3g} | "
+            f"{a['route']} |"
+        )
+    return "\n".join([*lines, "", where(c10["environment"])])
+
+
+def short(value: float) -> str:
+    """Return ``.933`` or ``-.102``."""
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def published() -> str:
+    """Return the comparison with NAS-Bench-Suite-Zero's values."""
+    lines = [
+        "| proxy | ours with theirs [95 %] | theirs: C10 with IN16 | accuracy: ours | theirs | "
+        "published |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in load("proxies")["published"]:
+        low, high = row["agreement_interval"]
+        paper = "" if row["accuracy_paper"] is None else short(row["accuracy_paper"])
+        lines.append(
+            f"| `{row['proxy']}` | {short(row['agreement'])} [{short(low)}, {short(high)}] | "
+            f"{short(row['theirs_c10_in16'])} | {short(row['accuracy_ours'])} | "
+            f"{short(row['accuracy_theirs'])} | {paper} |"
+        )
+    return "\n".join(lines)
+
+
+def together() -> str:
+    """Return the table of `together.py`."""
+    result = load("together")
+    lines = ["| proxy | times one training step, median (min to max) | route |", "|---|---|---|"]
+    for row in sorted(result["rows"], key=lambda row: row["median"]):
+        low, high = min(row["ratios"]), max(row["ratios"])
+        name = row["what"] if " " in row["what"] else f"`{row['what']}`"
+        lines.append(f"| {name} | {row['median']:.3g} ({low:.3g} to {high:.3g}) | {row['route']} |")
+    step = 1000 * sorted(result["step_seconds"])[len(result["step_seconds"]) // 2]
+    note = (
+        f"One step is {step:.0f} ms; {result['sample']} networks, minibatch "
+        f"{result['minibatch']}, {result['rounds']} rounds. The thirteen one after the other: "
+        f"{result['apart']:.1f}."
+    )
+    return "\n".join([*lines, "", f"{note} {where(result['environment'])}"])
+
+
+def shared_weights() -> str:
+    """Return the table of `shared_weights.py`."""
+    result = load("shared_weights")
+    lines = ["| truth | n | shared | independent | difference [95 %] |", "|---|---|---|---|---|"]
+    for row in result["rows"]:
+        value, low, high = row["difference"]
+        lines.append(
+            f"| {row['truth']} | {row['n']:,} | {row['shared']:.3f} | {row['independent']:.3f} | "
+            f"{value:+.4f} [{low:+.4f}, {high:+.4f}] |"
+        )
+    return "\n".join([*lines, "", where(result["environment"])])
+
+
 TABLES = {
     "tss": lambda: ranks("tss"),
     "reference": lambda: ranks("tss_reference"),
@@ -106,6 +182,10 @@ TABLES = {
     "choice-odd": lambda: choice("odd"),
     "image": lambda: ranks("tss_image_c10"),
     "other": lambda: ranks("transnas", "nb101"),
+    "proxies": proxies,
+    "published": published,
+    "together": together,
+    "shared-weights": shared_weights,
     "speed": speed,
     "overhead": overhead,
 }

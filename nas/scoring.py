@@ -242,7 +242,7 @@ def _images_read(spec: ProxySpec, minibatch: int) -> int:
     if proxy.listener is not None:
         return {"image": 1, "minibatch": minibatch, "own": 0}[proxy.sees]
     if proxy.images_read is not None:
-        return min(1, proxy.images_read)
+        return minibatch if proxy.images_read > 1 else proxy.images_read
     return minibatch * int(getattr(spec.options, "minibatches", 1))
 
 

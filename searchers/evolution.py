@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from searchers.base import Candidate, Strategy, StrategyInfo, check_integer
 from spaces import Arch, Population, Space
 
@@ -66,11 +68,13 @@ class Evolution(Strategy):
     def _propose(self, n: int) -> Sequence[Arch] | Population:
         if len(self._alive) < self._population:
             return self._sample(n)
-        n = max(n, 16)  # some will be known already, and a block costs little more than one
-        alive = list(self._alive)
-        drawn = self._rng.integers(len(alive), size=(n, self._tournament)).tolist()
-        parents = [max([alive[i] for i in row])[2] for row in drawn]
-        return self.space.mutate_many(parents, self._rng)
+        n = max(2 * n, 16)  # some will be known already, and a block costs little more than one
+        ranked = sorted(self._alive)  # the place of an entry is its rank
+        place = {entry[1]: rank for rank, entry in enumerate(ranked)}
+        ranks = np.asarray([place[entry[1]] for entry in self._alive])
+        drawn = self._rng.integers(len(ranks), size=(n, self._tournament))
+        best = ranks[drawn].max(axis=1).tolist()
+        return self.space.mutate_many([ranked[rank][2] for rank in best], self._rng)
 
     def _observe(self, candidate: Candidate, score: float | None) -> None:
         if score is not None:

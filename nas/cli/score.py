@@ -55,7 +55,7 @@ def score(
     archs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARCH]...",
+            metavar="ARCH",
             help="Official strings; '-' reads one per line from standard input.",
         ),
     ] = None,

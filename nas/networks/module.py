@@ -172,7 +172,7 @@ class _Heard:
                 alone=True,
                 linear=isinstance(module, nn.Linear),
                 bias=module.bias,
-                entered=args[0] if isinstance(args[0], Tensor) else None,
+                entered=args[0] if args and isinstance(args[0], Tensor) else None,
                 weight=module.weight,
                 window=_window(module),
             )
@@ -213,10 +213,10 @@ class _ImageNorm(nn.Module):
         if x.dim() < 3:
             raise RunError("a batch-norm over single numbers needs more than one image")
         if self._plainly:
-            out = normalise_plainly(x, norm.eps)
+            out = normalise_plainly(x.flatten(2)[:, :, None], norm.eps)  # (M, C, 1, positions)
             if norm.affine:
                 out = out * norm.weight[:, None, None] + norm.bias[:, None, None]
-            return out
+            return out.view(x.shape)
         return F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
 
 

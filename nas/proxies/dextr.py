@@ -81,6 +81,8 @@ class _Conditioning:
 
 
 def _dextr(subject: Subject, options: DextrOptions) -> Tensor:
+    import torch
+
     from nas.proxies.routes import place
 
     listener = _Conditioning(subject.networks, subject.conditions, options)
@@ -88,7 +90,7 @@ def _dextr(subject: Subject, options: DextrOptions) -> Tensor:
     (independent,) = subject.networks.feed(image, [listener], "default")
     a = independent.log1p()
     b = _curvature(subject, options.points).log1p()
-    return a * b / (a + b)
+    return torch.where(a > 0, a * b / (a + b), torch.nan)  # no map at all, or none of full rank
 
 
 def _curvature(subject: Subject, points: int) -> Tensor:
@@ -124,5 +126,5 @@ DEXTR = Proxy(
     options=DextrOptions,
     gauge=_dextr,
     images_read=8,
-    undefined="the logits do not change along the circle",
+    undefined="no map of full rank, or the logits do not change along the circle",
 )

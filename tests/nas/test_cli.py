@@ -239,7 +239,7 @@ def test_rank_compares_one_scoring_with_several_columns(
         "--csv", "r.csv", "--figure", "r.png", "--sort", "kendall",
     )  # fmt: skip
     assert both.returncode == 0, both.stderr
-    assert both.stderr.splitlines() == ["flops: 100 of 100", "params: 100 of 100"]
+    assert both.stderr.splitlines() == ["2 proxies: 100 of 100 architectures"]
     first, second = both.stdout.split("\n\n")
     assert first.startswith("c10_test_200\n")
     assert second.startswith("in16_test_200\n")

@@ -1,20 +1,60 @@
 """The two feeders agree: hooks on one network, and the network that runs a whole batch."""
 
+import copy
+import dataclasses
+import math
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import nn
 
 from nas.networks.events import Event
 from nas.networks.module import feed_module
-from nas.proxies import Conditions, ProxySpec
+from nas.proxies import PROXIES, Conditions, ProxyError, ProxySpec
+from nas.proxies.base import Outcome
 from nas.proxies.routes import judge, judge_one_by_one
-from spaces import SPACES, CellSpace, Space
+from spaces import SPACES, CellSpace, Population, Space
 
-BATCHED = ["meco", "meco:hooks=conv", "meco_opt", "meco_opt:hooks=relu"]
-BATCHED_SPACES = [
-    space for space in SPACES.values() if isinstance(space, CellSpace) or space.name == "nats_sss"
-]
+CHEAPER = {"dextr": "dextr:points=2"}
+VARIANTS = [*(CHEAPER.get(name, name) for name in PROXIES), "meco:hooks=conv"]
+VARIANTS += ["meco_opt:hooks=relu", "fisher:per_weight=false"]
+
+
+def batched(space: Space) -> list[ProxySpec]:
+    specs = [ProxySpec.parse(name) for name in VARIANTS]
+    return [spec for spec in specs if spec.route(space) == "batched"]
+
+
+def short(space: Space) -> Space:
+    """Return a space with two cells per stage in the place of five: they differ in nothing."""
+    if not isinstance(space, CellSpace):
+        return space
+    made = copy.copy(space)
+    made.__dict__["skeleton"] = dataclasses.replace(space.skeleton, cells=2)
+    return made
+
+
+SHORT = [short(space) for space in SPACES.values()]
+
+
+def asked(spaces: Iterable[Space]) -> list[ParameterSet]:
+    return [
+        pytest.param(space, str(spec), id=f"{space.name}-{spec}")
+        for space in spaces
+        for spec in batched(space)
+    ]
+
+
+#: Relative differences in float32. Where a ReLU's input is 0 but for rounding, one feeder may let a
+#: gradient pass that the other stops; what asks every image by itself feels it most. Measured on 50
+#: cells each, over seeds: ntk 4e-2, gradsign 4e-4, vkdnw 1e-4, plain 6e-5 (a sum of what cancels
+#: before a batch-norm), all others 3e-5 at most.
+FLOAT32 = {"ntk": 0.2, "gradsign": 2e-3, "vkdnw": 1e-3, "plain": 1e-3}
 
 
 def degenerate(space: Space) -> list[tuple[int, ...]]:
@@ -23,26 +63,100 @@ def degenerate(space: Space) -> list[tuple[int, ...]]:
     return [tuple(min(k, size - 1) for size in sizes) for k in range(max(sizes))]
 
 
-@pytest.mark.parametrize("name", BATCHED)
-@pytest.mark.parametrize("space", BATCHED_SPACES, ids=lambda space: space.name)
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
-def test_both_feeders_give_the_same_scores(
-    space: Space, name: str, dtype: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@cache
+def population(space: Space) -> Population:
     rng = np.random.default_rng(1)
-    drawn = [space.sample(rng) for _ in range(8)] + degenerate(space)
-    population = np.unique(space.canonicalise(np.asarray(drawn)), axis=0)
-    conditions = Conditions(resolution=16, dtype=dtype)  # type: ignore[arg-type]
-    spec = [ProxySpec.parse(name)]
-    with monkeypatch.context() as patch:  # a batch that breaks would be scored one by one
-        patch.setattr("nas.proxies.routes.judge_one_by_one", lambda *args: pytest.fail("broke"))
-        batched = judge(space, spec, population, conditions)[0]
-    single = judge_one_by_one(space, spec, population, conditions)[0]
-    assert batched == pytest.approx(single, rel=tolerance, abs=1e-9)
+    count = 4 if space in SHORT else 8
+    drawn = [space.sample(rng) for _ in range(count)] + degenerate(space)
+    return np.unique(space.canonicalise(np.asarray(drawn)), axis=0)
+
+
+def conditions(dtype: str) -> Conditions:
+    # Few classes: VKDNW goes backwards once per class.
+    return Conditions(num_classes=3, resolution=16, minibatch=6, dtype=dtype)  # type: ignore[arg-type]
+
+
+@cache
+def one_by_one(space: Space, dtype: str) -> dict[str, list[Outcome]]:
+    """Scores by hooks, all proxies on the same pass."""
+    rows: dict[str, list[Outcome]] = {}
+    for thin in (False, True):
+        specs = [spec for spec in batched(space) if spec.proxy.thin is thin]
+        if specs:
+            built = space.thin() if thin else space
+            judged = judge_one_by_one(built, specs, population(space), conditions(dtype))
+            rows.update(zip(map(str, specs), judged, strict=True))
+    return rows
+
+
+def many_at_a_time(
+    space: Space, name: str, archs: Population, dtype: str, patch: pytest.MonkeyPatch
+) -> list[Outcome]:
+    """Scores of a batch; one that breaks, so that it would be scored one by one, is no success."""
+    patch.setattr("nas.proxies.routes.judge_one_by_one", lambda *args: pytest.fail("broke"))
+    return judge(space, [ProxySpec.parse(name)], archs, conditions(dtype))[0]
+
+
+def failures(row: list[Outcome]) -> list[str]:
+    return [str(value) if isinstance(value, ProxyError) else "" for value in row]
+
+
+def finite(row: list[Outcome]) -> list[float]:
+    return [value for value in row if not isinstance(value, ProxyError)]
+
+
+def order(row: list[Outcome]) -> list[int]:
+    """Places from the lowest score to the highest, failures first; what rounds equal is equal."""
+    rounded = [-math.inf if isinstance(x, ProxyError) else float(f"{x + 0.0:.9e}") for x in row]
+    return [int(place) for place in np.argsort(np.round(rounded, 12), kind="stable")]
+
+
+@pytest.mark.parametrize(("space", "name"), asked(SHORT))
+def test_both_feeders_give_the_same_scores(
+    space: Space, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(space, name, "float64", monkeypatch)
+
+
+@pytest.mark.parametrize(("space", "name"), asked(SHORT[:2]))
+def test_both_feeders_give_nearly_the_same_scores_in_float32(
+    space: Space, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(space, name, "float32", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("space", "name"), asked(SPACES.values()))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_feeders_give_the_same_scores_of_whole_networks(
+    space: Space, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(space, name, dtype, monkeypatch)
+
+
+def agree(space: Space, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All cells in one batch, also where memory would let only one run at a time.
+    monkeypatch.setattr("nas.proxies.routes.TOGETHER_WITH_GRADIENTS", {"cpu": 10_000})
+    many = many_at_a_time(space, name, population(space), dtype, monkeypatch)
+    single = one_by_one(space, dtype)[name]
+    assert failures(many) == failures(single)
+    loose = FLOAT32.get(name.split(":")[0], 1e-4)
+    tolerance = 1e-9 if dtype == "float64" else loose
+    assert finite(many) == pytest.approx(finite(single), rel=tolerance, abs=1e-9)
+    assert len(finite(many)) >= len(many) - 1  # all but the cell without a path
     if dtype == "float64":
-        rounded = [np.round(np.asarray(row, dtype=float), 9) for row in (batched, single)]
-        ranks = [np.argsort(row, kind="stable").tolist() for row in rounded]
-        assert ranks[0] == ranks[1]
+        assert order(many) == order(single)
+
+
+@pytest.mark.parametrize(("space", "name"), asked(SHORT))
+def test_a_batch_of_cells_without_a_path_breaks_nothing(
+    space: Space, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = population(space)[:1]
+    many = many_at_a_time(space, name, nothing, "float64", monkeypatch)
+    single = one_by_one(space, "float64")[name][:1]
+    assert failures(many) == failures(single)
+    assert finite(many) == pytest.approx(finite(single), rel=1e-9, abs=1e-9)
 
 
 class _Recorder:
@@ -86,31 +200,28 @@ def test_hooks_are_gone_even_when_the_network_fails() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
-def test_images_from_a_file(tmp_path: object) -> None:
-    from pathlib import Path
-
-    folder = Path(str(tmp_path))
+def test_images_from_a_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    np.save(folder / "a.npy", rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8))
+    np.save(tmp_path / "a.npy", rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8))
     space: Space = SPACES["nats_tss"]
-    population = np.asarray([[3, 3, 3, 3, 3, 3]])
+    archs = np.asarray([[3, 3, 3, 3, 3, 3]])
     spec = [ProxySpec.parse("meco")]
-    noise = judge(space, spec, population, Conditions(resolution=16))
-    image = judge(space, spec, population, Conditions(resolution=16, images=str(folder / "a.npy")))
+    noise = judge(space, spec, archs, Conditions(resolution=16))
+    image = judge(space, spec, archs, Conditions(resolution=16, images=str(tmp_path / "a.npy")))
     assert noise != image
 
 
 def test_the_number_of_workers_changes_nothing() -> None:
     space = SPACES["nats_tss"]
-    population = np.unique(space.canonicalise(space.all()[:300]), axis=0)[:80]  # two parts
+    archs = np.unique(space.canonicalise(space.all()[:300]), axis=0)[:80]  # two parts
     specs = [ProxySpec.parse("meco"), ProxySpec.parse("meco_opt:hooks=reference")]
     before = torch.get_num_threads()
     scores = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            scores.append(judge(space, specs[:1], population, Conditions(resolution=8)))
-            scores[-1] += judge(space, specs[1:], population[:4], Conditions(resolution=8))
+            scores.append(judge(space, specs[:1], archs, Conditions(resolution=8)))
+            scores[-1] += judge(space, specs[1:], archs[:4], Conditions(resolution=8))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
