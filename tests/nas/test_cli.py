@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,8 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(nas: Any, tmp_path: Pa
     running = subprocess.Popen(
         [*NAS, "search", "smoke", "budget=5000"], cwd=tmp_path, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would we.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     wait_for_trials(tmp_path / "runs")
     busy = nas("search", "--resume", str(only_folder(tmp_path)))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nas.networks.weights import layer_weight
 from nas.proxies import Conditions, ProxyError
+from nas.proxies.nwot import log_determinant
 from nas.proxies.routes import one_repeat
 from tests.nas.proxies.by_hand import SEED, Block, ask_all, ask_net, conv, doubles, given, vectors
 
@@ -66,6 +67,13 @@ def test_nwot_of_two_images_of_the_same_bits_is_a_failure() -> None:
     whole, by_layer = ask_all(["nwot", "nwot_by_layer"], net, images)
     assert isinstance(whole, float)
     assert isinstance(by_layer, ProxyError)
+
+
+def test_a_singular_matrix_of_integers_has_no_small_determinant() -> None:
+    # Four vectors of three numbers: rank 3, but rounding leaves a determinant of 2e-11.
+    vectors = doubles([[5, 8, 6], [1, 4, 4], [4, 8, 2], [4, 6, 3]])
+    matrices = torch.stack([vectors @ vectors.T, torch.eye(4).double()])
+    assert log_determinant(matrices).tolist() == [-math.inf, 0.0]
 
 
 def test_swap_counts_patterns_of_units_once_in_the_whole_network() -> None:
