@@ -13,8 +13,9 @@
 The fourth, complexity, is ``flops``. Lee, Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network
 Architecture Search", CVPR 2024, https://arxiv.org/abs/2403.19232, eqs. 1 to 10; the four are joined
 by the sum of logarithms of relative ranks (eq. 12): :func:`nas.statistics.log_rank`, and ``nas rank
---join``. Read one minibatch (the paper: 64 noise images), batch-norms in train mode; trainability
-reads gradients by feature maps. Written from the paper alone.
+--join``. Read one minibatch, batch-norms in train mode; trainability reads gradients by feature
+maps. The paper's images are noise, as they are here unless a file is given; on real images
+progressivity says little. Written from descriptions of the paper's equations, not from code.
 
 Blocks are cells and reductions, or what a network strings together
 (:func:`nas.networks.module.blocks_of`); the stem is none. Where a block lowers the resolution, u is
