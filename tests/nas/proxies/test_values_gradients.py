@@ -266,13 +266,14 @@ def evenness(low: float, high: float) -> float:
 
 
 def test_vkdnw_of_two_layers() -> None:
-    # h = (1, 1) for (1, 0), (2, 2) for (0, 2); logits = h: softmax 1/2, S = 1/4 [[1, -1], [-1, 1]].
+    # h = (1, 1) for (1, 0) and (2, 2 + ln 3) for (0, 2); logits = h: softmax (1/2, 1/2) and
+    # (1/4, 3/4), S = p1 p2 [[1, -1], [-1, 1]] with p1 p2 = 1/4 and 3/16.
     # First weights: d logits / d W_00 = (x1, 0), d logits / d V_00 = (h1, 0). J^T S J is
-    # 1/4 (x1, h1)^T (x1, h1): (1, 1) and (0, 2). F = 1/8 [[1, 1], [1, 5]], eigenvalues
-    # (3 -+ sqrt 5) / 8.
-    net = nn.Sequential(nn.Flatten(), linear([[1, 1], [1, 1]]), linear([[1, 0], [0, 1]]))
+    # p1 p2 (x1, h1)^T (x1, h1), of (1, 1) and (0, 2): F = 1/8 [[1, 1], [1, 4]], eigenvalues
+    # (5 -+ sqrt 13) / 16.
+    net = nn.Sequential(nn.Flatten(), linear([[1, 1], [1, 1 + LN3 / 2]]), linear([[1, 0], [0, 1]]))
     images = given(vectors((1, 0), (0, 2)))
-    entropy = evenness((3 - math.sqrt(5)) / 8, (3 + math.sqrt(5)) / 8)
+    entropy = evenness((5 - math.sqrt(13)) / 16, (5 + math.sqrt(13)) / 16)
     assert ask_net("vkdnw", net, images) == pytest.approx(2 + entropy, rel=1e-9)
     assert ask_net("vkdnw:layers=false", net, images) == pytest.approx(entropy, rel=1e-9)
 
@@ -328,14 +329,17 @@ def test_dextr_of_a_linear_map() -> None:
     # The circle is 2 (u cos t + v sin t), D = 4; logits (u, 2 v) x: an ellipse 2 (cos t, 2 sin t).
     # h' = 2 (-sin t, 2 cos t), h" = 2 (-cos t, -2 sin t): |h' x h"| = 8 for all t.
     # t = 0 and pi: |h'| = 4, 8 / 64; t = pi/2 and 3 pi/2: |h'| = 2, 8 / 8. Mean 9/16: b = ln 25/16.
+    # The four between: h' . h" is not 0, |h'|^2 = 10, 8 / 10^1.5. Mean of all: the mean of both.
     images = given(torch.tensor([[[[3.0, -1]], [[-2, 1]]]] * 2))
     noise = images.noise(2, "dextr").flatten(1).double()
     u = noise[0] / noise[0].norm()
     v = noise[1] - noise[1] @ u * u
     net = Heard(torch.stack([u, 2 * v / v.norm()]))
-    a, b = math.log(4 / 3), math.log(25 / 16)
-    value = ask_net("dextr:points=4", net, images)
-    assert value == pytest.approx(a * b / (a + b), rel=1e-9)
+    a = math.log(4 / 3)
+    for points, mean in ((4, 9 / 16), (8, (9 / 16 + 8 / 10**1.5) / 2)):
+        b = math.log(1 + mean)
+        value = ask_net(f"dextr:points={points}", net, images)
+        assert value == pytest.approx(a * b / (a + b), rel=1e-9)
 
 
 def test_dextr_of_logits_that_stand_still_is_a_failure() -> None:
