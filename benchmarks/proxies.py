@@ -103,7 +103,9 @@ def main() -> None:
         )
         sys.stdout.write(f"{compared[-1]}\n")
     content = {"reports": for_json(reports), "published": compared, "repeats": args.repeats}
-    text = json.dumps(content, indent=1).replace(str(args.data) + "/", "")
+    text = json.dumps(content, indent=1)
+    for path, name in ((f"{args.data}/", ""), (str(args.data), "DATA")):  # no path of this machine
+        text = text.replace(path, name)
     (RESULTS / f"{args.name}.json").write_text(text + "\n")
     if args.name == "proxies":
         (RESULTS / "proxies.csv").write_text(to_csv(reports[:3]))

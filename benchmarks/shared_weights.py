@@ -61,7 +61,8 @@ def main() -> None:
             }
         )
     result = {"rows": found, "environment": environment(device="cpu", seed=args.seed)}
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    text = json.dumps(result, indent=2).replace(str(args.data), "DATA")  # no path of this machine
+    args.out.write_text(text + "\n")
     for row in found:
         print(row)  # noqa: T201
 
