@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from nas.explanation import Explanation
+
 BATCH = 32
 
 #: Of a space that is ranked as a whole: nothing is learned between batches, so they may be larger.
@@ -225,6 +227,16 @@ class Result:
         scored = [(trial, trial.score) for trial in self.trials if trial.score is not None]
         order = self.oracle.rank([(trial.arch, score) for trial, score in scored], k)
         return [self._found(*scored[i]) for i in order]
+
+    def explain(self, k: int = 10) -> Explanation:
+        """Return why an ensemble put these first, and what would change the first place.
+
+        Raises:
+            NasError: The search was by a single proxy, or found nothing.
+        """
+        from nas.explanation import RIVALS, explain  # late: few searches are by an ensemble
+
+        return explain(self.oracle, [found.arch for found in self.top(max(k, RIVALS))], k)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the trials as a data frame, one row each, the columns being fields of `Trial`.

@@ -16,13 +16,16 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
 
 import numpy as np
 
 from nas.proxies.base import Conditions, ProxyError, ProxySpec, score_batch
 from spaces.base import Arch, Costs, Population, Space
 from spaces.errors import InvalidArch, NasError, did_you_mean
+
+if TYPE_CHECKING:
+    from nas.proxies.ensemble import Joined, Reference
 
 Direction = Literal["maximise", "minimise"]
 
@@ -139,6 +142,7 @@ class _Judge:
         direction: +1 where higher is better on this space, else -1.
         advice: What to tell a person who searches the other way; may be empty.
         call: Scores a batch.
+        spec: A built-in proxy; None for the user's own.
     """
 
     name: str
@@ -148,6 +152,7 @@ class _Judge:
     direction: int
     advice: str
     call: Callable[[Space, Sequence[Arch], Conditions], _Answers]
+    spec: ProxySpec | None = None
 
 
 class Oracle:
@@ -156,7 +161,8 @@ class Oracle:
     A score is cached under the sha256 of everything that it depends on: space and its revision,
     the architecture's text in the form that was scored, proxy with options and its revision,
     conditions (image files by their content), torch version and type of device. Scores and
-    lasting failures are cached; a failure that may be the machine's (out of memory) is not.
+    lasting failures are cached; a failure that may be the machine's (out of memory) is not. Of an
+    ensemble, what its members say is cached too, as if each had been asked alone.
 
     Attributes:
         space: Where the architectures live.
@@ -223,6 +229,7 @@ class Oracle:
         self.text: Callable[[Arch], str] = lru_cache(maxsize=4096)(space.to_str)
         self._context = hashlib.sha256(_context(space, self._judge, self.conditions).encode())
         self._dimensions = np.asarray(space.dimensions)
+        self._reference: Reference | None = None
         self._second: Oracle | None = None
         if tie_break is not None:
             self._second = Oracle(
@@ -238,6 +245,11 @@ class Oracle:
 
     def __repr__(self) -> str:
         return f"<oracle: {self.direction} {self.proxy} on {self.space.name}>"
+
+    @property
+    def spec(self) -> ProxySpec | None:
+        """The proxy, if it is a built-in one."""
+        return self._judge.spec
 
     @property
     def tie_break(self) -> str | None:
@@ -324,6 +336,52 @@ class Oracle:
             best.extend(self._untie(list(ties), scored))
         return best[:k]
 
+    def join_members(self, archs: Sequence[Arch]) -> Joined:
+        """Return what the members of an ensemble say of architectures, in their order.
+
+        Raises:
+            NasError: The proxy is no ensemble.
+        """
+        spec = self.spec
+        if spec is None or not spec.members:
+            raise NasError(f"proxy {self.proxy} is no ensemble; it has no members")
+        members = [member for member, _ in spec.members]
+        return self._reference_of(spec).join(self._score_members(members, self._as_scored(archs)))
+
+    def _reference_of(self, spec: ProxySpec) -> Reference:
+        from nas.proxies.ensemble import make_reference  # late: few searches need it
+
+        if self._reference is None:
+            self._reference = make_reference(self.space, spec, self.conditions, self._score_members)
+        return self._reference
+
+    def _score_members(
+        self, specs: Sequence[ProxySpec], archs: Sequence[Arch]
+    ) -> list[list[float | ProxyError]]:
+        """Score by several proxies in shared passes; the cache is that of each proxy alone."""
+        oracles = [
+            Oracle(self.space, spec, conditions=self.conditions, cache=self.cache) for spec in specs
+        ]
+        keys = [[oracle.key(arch) for arch in archs] for oracle in oracles]
+        known = self.cache.get_many(list(chain.from_iterable(keys)))
+        places = {
+            arch: i for i, arch in enumerate(archs) if any(row[i] not in known for row in keys)
+        }
+        missing = list(places)
+        for start in range(0, len(missing), self.batch_size):
+            some = missing[start : start + self.batch_size]
+            table = score_batch(self.space, specs, some, self.conditions)
+            new = {
+                row[places[arch]]: self._finding(answer)
+                for row, answers in zip(keys, table, strict=True)
+                for arch, answer in zip(some, answers, strict=True)
+            }
+            known.update((key, finding.verdict) for key, finding in new.items())
+            lasting = {key: finding.verdict for key, finding in new.items() if finding.lasting}
+            known.update(self.cache.put_many(lasting))
+        found = [[known[key] for key in row] for row in keys]
+        return [[ProxyError(x) if isinstance(x, str) else x for x in row] for row in found]
+
     def costs(self, archs: Sequence[Arch]) -> Costs:
         """Count parameters and multiply-accumulates at the classes and resolution of the search."""
         return self.space.costs(
@@ -404,7 +462,13 @@ class Oracle:
         return findings
 
     def _call(self, archs: Sequence[Arch]) -> list[_Finding]:
-        answers = self._judge.call(self.space, archs, self.conditions)
+        spec = self.spec
+        if spec is not None and spec.members:
+            members = [member for member, _ in spec.members]
+            scores = self._score_members(members, archs)
+            answers: _Answers = self._reference_of(spec).join(scores).totals
+        else:
+            answers = self._judge.call(self.space, archs, self.conditions)
         if len(answers) != len(archs):
             raise TypeError(
                 f"proxy {self.proxy} returned {len(answers)} answers for {len(archs)} architectures"
@@ -469,13 +533,21 @@ def _built_in(spec: ProxySpec, space: Space) -> _Judge:
     return _Judge(
         name=str(spec),
         # every option, not str(spec): a default that changes must change the key
-        identity={"proxy": spec.name, "options": spec.settings, "revision": proxy.revision},
+        identity=_identity(spec),
         durable=True,
         of_function=spec.of_function,
         direction=proxy.direction(space),
         advice=proxy.advice.get(space.name, ""),
         call=call,
+        spec=spec,
     )
+
+
+def _identity(spec: ProxySpec) -> dict[str, object]:
+    identity = {"proxy": spec.name, "options": spec.settings, "revision": spec.proxy.revision}
+    if spec.members:
+        identity["members"] = [_identity(member) for member, _ in spec.members]
+    return identity
 
 
 def _own(proxy: OwnProxy, space: Space) -> _Judge:

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nas.benchmark.table import Truth
 from nas.environment import environment
 from nas.seeds import generator
-from nas.statistics import STATISTICS, TOP, Estimate, evaluate, log_rank, paired_difference
+from nas.statistics import JOINS, STATISTICS, TOP, Estimate, evaluate, paired_difference
 from spaces.errors import NasError, look_up
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ def rank_proxies(
     conditions: Conditions | None = None,
     always: Sequence[ProxySpec | str] = ALWAYS,
     joins: Mapping[str, Sequence[str]] | None = None,
+    join_by: str = "log_rank",
     n_boot: int = 1000,
     level: float = 0.95,
     score: ScoreFunction | None = None,
@@ -240,8 +241,9 @@ def rank_proxies(
         seed: Of the draw and of the intervals. Weights and images have theirs in ``conditions``.
         conditions: What else a score depends on; None is the default of the proxies.
         always: Proxies that stand beside in any case.
-        joins: Names of further rows, each joined from proxies by :func:`nas.statistics.log_rank`
-            over the ranked rows; proxies that were not asked for are scored, too.
+        joins: Names of further rows, each joined from proxies over the ranked rows; proxies that
+            were not asked for are scored, too.
+        join_by: How, one of :data:`nas.statistics.JOINS`.
         n_boot: Resamples per interval.
         level: Share of the resamples inside an interval.
         score: Scores a batch; None is :func:`nas.proxies.base.score_batch` under ``conditions``.
@@ -256,6 +258,7 @@ def rank_proxies(
     Raises:
         NasError: A truth is of another space, or they know too few rows for what was asked.
     """
+    rule = look_up(JOINS, join_by, kind="way to join")
     known = _known(space, truths)
     archs = _side_by_side(space, _choose(space, truths, known, sample, half, seed))
     joins = {name: _texts(members) for name, members in (joins or {}).items()}
@@ -270,7 +273,7 @@ def rank_proxies(
 
     rows: list[list[RankRow]] = [[] for _ in truths]
     alone = _score(space, wanted, archs, score, batch_size, progress, clock)
-    for scored in [*alone, *_join(alone, joins)]:
+    for scored in [*alone, *_join(alone, joins, rule)]:
         for ranked, true in zip(rows, values, strict=True):
             estimates = evaluate(scored.scores, true, n_boot=n_boot, level=level, seed=seed)
             ranked.append(RankRow(**vars(scored), estimates=estimates))
@@ -287,7 +290,11 @@ def rank_proxies(
     )
 
 
-def _join(alone: Sequence[Scored], joins: Mapping[str, Sequence[str]]) -> Iterator[Scored]:
+def _join(
+    alone: Sequence[Scored],
+    joins: Mapping[str, Sequence[str]],
+    rule: Callable[[ArrayLike], NDArray[np.float64]],
+) -> Iterator[Scored]:
     """Join scores into further rows."""
     named = {scored.proxy: scored for scored in alone}
     for name, members in joins.items():
@@ -297,7 +304,7 @@ def _join(alone: Sequence[Scored], joins: Mapping[str, Sequence[str]]) -> Iterat
         yield Scored(
             proxy=name,
             route="joined",
-            scores=log_rank([part.scores for part in parts]),
+            scores=rule([part.scores for part in parts]),
             reasons={},
             seconds_per_arch=sum(part.seconds_per_arch for part in parts),
         )

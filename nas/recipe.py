@@ -130,6 +130,8 @@ def _options_model(options: type) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(options):
         default = ... if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = Field(default_factory=field.default_factory)
         fields[field.name] = (hints[field.name], default)
     return create_model(options.__name__, __base__=_Section, **fields)
 

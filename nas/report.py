@@ -245,6 +245,7 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
         "n_failed": sum(result.failures.values()),
         "n_cached": sum(trial.cached for trial in result.trials),
         "failures": result.failures,
+        "explanation": _explanation(result) if found else None,
         "seconds": round(result.seconds, 3),
         "benchmark": None,
         "recipe": recipe.resolved(),
@@ -260,6 +261,12 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
             "best_possible_arch": result.space.to_str(truth.best()[0]),
         }
     return summary
+
+
+def _explanation(result: Result) -> dict[str, Any] | None:
+    """Return why an ensemble put the best first; None for any other proxy."""
+    spec = result.oracle.spec
+    return result.explain().to_json() if spec is not None and spec.members else None
 
 
 def _found(arch: ResultArch, truth: Truth | None) -> dict[str, Any]:

@@ -294,7 +294,13 @@ def _judge(
     answers: dict[int, Outcome] = {}
     asked: dict[int, ProxySpec] = {}
     for i, spec in enumerate(specs):
-        if spec.proxy.population is not None:
+        if spec.members:
+            names = ", ".join(str(member) for member, _ in spec.members)
+            answers[i] = ProxyError(
+                f"{spec.name}: it places scores among those of a space, where a network alone has "
+                f"none; ask for its members: {names}"
+            )
+        elif spec.proxy.population is not None:
             answers[i] = _of_module(net, spec, conditions, images)
         else:
             asked[i] = _attentive(spec, partial(answers.__setitem__, i, _unheard(spec)))

@@ -303,14 +303,29 @@ def log_rank(scores: ArrayLike) -> Floats:
     so the value means nothing apart from them. Lee & Ham (AZ-NAS) 2024, eq. 12,
     https://arxiv.org/abs/2403.19232.
     """
+    joined: Floats = np.log(_relative_ranks(scores)).sum(axis=0)
+    return joined
+
+
+def mean_rank(scores: ArrayLike) -> Floats:
+    """Join several scores into one: the mean of rank / n over them, ranks as for log_rank."""
+    joined: Floats = _relative_ranks(scores).mean(axis=0)
+    return joined
+
+
+#: Ways to join several scores into one.
+JOINS: Mapping[str, Callable[[ArrayLike], Floats]] = {"log_rank": log_rank, "mean_rank": mean_rank}
+
+
+def _relative_ranks(scores: ArrayLike) -> Floats:
+    """Return rank / n of each row's entries, ``(P, N)``; failures share the lowest rank."""
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    joined: Floats = np.zeros(table.shape[1])
-    for row in table:
+    ranks = np.empty_like(table)
+    for row, ranked in zip(table, ranks, strict=True):
         known = np.where(np.isfinite(row), row, -np.inf)
         _, place, count = np.unique(known, return_inverse=True, return_counts=True)
-        ranks = np.cumsum(count) - (count - 1) / 2
-        joined += np.log(ranks[place] / len(known))
-    return joined
+        ranked[:] = (np.cumsum(count) - (count - 1) / 2)[place] / len(known)
+    return ranks
 
 
 def evaluate(

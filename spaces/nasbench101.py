@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.base import Arch, Costs, Population, Space
-from spaces.cell import CellGraph, Operation
+from spaces.cell import CellGraph, Operation, Skeleton, conv_flops, conv_params
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ N_VERTICES = 7
 MAX_EDGES = 9
 N_CELLS = 423_624  # distinct cells, as published; a test counts them
 
-STEM_WIDTH = 128
-N_STACKS = 3  # each but the first halves the resolution and doubles the width
-N_MODULES = 3  # equal cells per stack
-
 INNER = range(1, N_VERTICES - 1)  # the vertices that hold an operation
 _EDGES = tuple((i, j) for i in range(N_VERTICES) for j in range(i + 1, N_VERTICES))
 _SOURCES, _TARGETS = (list(ends) for ends in zip(*_EDGES, strict=True))
@@ -58,12 +54,17 @@ _Number = TypeVar("_Number", np.int64, np.float64)
 
 
 class NasBench101(Space):
-    """The cell space; an architecture is 21 edges (0 or 1) and five indices of operations."""
+    """The cell space; an architecture is 21 edges (0 or 1) and five indices of operations.
+
+    Attributes:
+        skeleton: The stacks of equal cells; max pooling between them halves the resolution.
+    """
 
     name = "nasbench101"
     summary = "NAS-Bench-101: 3 operations on 5 vertices, at most 9 edges, 423,624 cells"
     dimensions = (2,) * len(_EDGES) + (len(OPERATIONS),) * len(INNER)
     row_columns = ("matrix", "ops")
+    skeleton: Skeleton = Skeleton(widths=(128, 256, 512), cells=3)
 
     def __len__(self) -> int:
         return N_CELLS
@@ -234,7 +235,7 @@ class NasBench101(Space):
         Raises:
             InvalidArch: A row is no member of the space.
         """
-        pruned = _prune(population)
+        pruned = prune(population)
         n_edges = pruned.sum(axis=(1, 2))
         for row in population[(n_edges == 0) | (n_edges > MAX_EDGES)]:
             self.validate(row.tolist())  # words the message
@@ -242,7 +243,7 @@ class NasBench101(Space):
         live = pruned[:, :, 1:-1].any(axis=1)  # (N, 5): an inner vertex with an edge
         n_live = live.sum(axis=1)
         order = np.argsort(~live, axis=1, kind="stable")
-        operations = np.where(live, population[:, len(_EDGES) :], 0)
+        operations = np.where(live, inner_operations(population), 0)
         operations = np.take_along_axis(operations, order, axis=1)
         ends = np.zeros((len(population), 1), dtype=np.int64)
         order = np.concatenate([ends, 1 + order, ends + N_VERTICES - 1], axis=1)
@@ -265,9 +266,10 @@ class NasBench101(Space):
         """
         keys = (features @ _encoders(size)).astype(np.int64)  # (N, P)
         leads_on = keys < 2**_KEY_BITS
-        # Widths divide by 1, 2 and 4: then all orders have the same parameters.
+        # Where all widths divide (by 1, 2 and 4), all orders have the same parameters.
         fan_in = features[:, [v * N_VERTICES + N_VERTICES - 1 for v in INNER]].sum(axis=1)
-        uneven = STEM_WIDTH % np.maximum(fan_in, 1) > 0
+        rest = np.asarray(self.skeleton.widths) % np.maximum(fan_in, 1)[:, None]
+        uneven = rest.any(axis=1)
         cells, orders = np.nonzero(leads_on & uneven[:, None])
         if len(cells):
             found, place = np.unique(keys[cells, orders], return_inverse=True)
@@ -279,18 +281,19 @@ class NasBench101(Space):
     def costs(
         self, population: Population, *, num_classes: int = 10, resolution: int = 32
     ) -> Costs:
-        pruned = _prune(population)
+        pruned = prune(population)
         kernels = np.asarray([op.kernel * (op.kind == "conv") for op in OPERATIONS])
-        squares = kernels[population[:, len(_EDGES) :]] ** 2
-        head = (STEM_WIDTH * 2 ** (N_STACKS - 1) + 1) * num_classes
-        params = np.full(len(population), 3 * STEM_WIDTH * 9 + 2 * STEM_WIDTH + head)
-        flops = np.full(len(population), 3 * STEM_WIDTH * 9 * resolution**2 + head)
-        size, before = resolution, STEM_WIDTH
-        for stack in range(N_STACKS):
-            width = STEM_WIDTH * 2**stack
+        squares = kernels[inner_operations(population)] ** 2
+        widths, cells = self.skeleton.widths, self.skeleton.cells
+        before = widths[0]
+        head = (widths[-1] + 1) * num_classes
+        params = np.full(len(population), conv_params(3, before, 3) + head)
+        flops = np.full(len(population), conv_flops(3, before, 3, resolution) + head)
+        size = resolution
+        for stack, width in enumerate(widths):
             size = (size + 1) // 2 if stack else size
             channels = infer_channels(pruned, width)
-            for c_in, times in ((before, 1), (width, N_MODULES - 1)):
+            for c_in, times in ((before, 1), (width, cells - 1)):
                 weights, norms = _module(pruned, squares, channels, c_in, width)
                 params += times * (weights + norms)
                 flops += times * weights * size**2
@@ -312,7 +315,7 @@ class NasBench101(Space):
         chosen = population.copy()
         chosen[:, len(_EDGES) :] += 2  # behind none and skip
         shares = np.ones((len(population), enter[-1] + 1))
-        for v, share in zip(INNER, _shares(_prune(population)).T, strict=True):
+        for v, share in zip(INNER, _shares(prune(population)).T, strict=True):
             shares[:, [enter[v], leave[v]]] = np.where(share > 0, share, 1.0)[:, None]
         yield CellGraph(
             edges=(*connections, *places),
@@ -325,8 +328,8 @@ class NasBench101(Space):
         from spaces.nasbench101_net import NasBench101Network  # late: only a builder needs torch
 
         population = np.asarray([self.validate(arch)])
-        operations = tuple(OPERATIONS[op] for op in population[0, len(_EDGES) :])
-        return NasBench101Network(_prune(population)[0], operations, num_classes)
+        operations = tuple(OPERATIONS[op] for op in inner_operations(population)[0])
+        return NasBench101Network(prune(population)[0], operations, self.skeleton, num_classes)
 
     @staticmethod
     def _parts(arch: Arch) -> tuple[_Matrices, Sequence[int]]:
@@ -341,8 +344,13 @@ def _matrices(population: Population) -> _Matrices:
     return matrices
 
 
-def _prune(population: Population) -> _Matrices:
-    """Return the edges that lie on a path from input to output."""
+def inner_operations(population: Population) -> NDArray[np.int64]:
+    """Return places in :data:`OPERATIONS`, ``(N, 5)``; those of pruned vertices do not matter."""
+    return population[:, len(_EDGES) :]
+
+
+def prune(population: Population) -> _Matrices:
+    """Return which edges lie on a path from input to output, ``(N, V, V)``: [source, target]."""
     matrices = _matrices(population)
     fed = np.zeros((len(population), N_VERTICES), dtype=bool)
     used = np.zeros_like(fed)
@@ -356,7 +364,7 @@ def _prune(population: Population) -> _Matrices:
 
 def _count_edges(population: Population) -> NDArray[np.int64]:
     """Count the edges on paths from input to output, ``(N,)``; 0 where there is no path."""
-    counts: NDArray[np.int64] = _prune(population).sum(axis=(1, 2))
+    counts: NDArray[np.int64] = prune(population).sum(axis=(1, 2))
     return counts
 
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spaces.cell import Operation
-from spaces.nasbench101 import INNER, N_MODULES, N_STACKS, STEM_WIDTH, infer_channels
+from spaces.cell import Operation, Skeleton
+from spaces.nasbench101 import INNER, infer_channels
 
 _TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal cut at +-2
 
@@ -88,26 +88,30 @@ class Module(nn.Module):
 
 
 class NasBench101Network(nn.Module):
-    """Stem, three stacks of three modules, global average pooling, linear head.
+    """Stem, stacks of equal modules, global average pooling, linear head.
 
     Args:
         matrix: Adjacency, pruned, ``(7, 7)``.
         operations: Of the five inner vertices; those of pruned ones do not matter.
+        skeleton: Widths of the stacks, and modules in each.
         num_classes: K.
     """
 
     def __init__(
-        self, matrix: NDArray[np.bool_], operations: Sequence[Operation], num_classes: int
+        self,
+        matrix: NDArray[np.bool_],
+        operations: Sequence[Operation],
+        skeleton: Skeleton,
+        num_classes: int,
     ) -> None:
         super().__init__()
-        self.stem = ConvBnRelu(3, STEM_WIDTH, 3)
+        before = skeleton.widths[0]
+        self.stem = ConvBnRelu(3, before, 3)
         self.body = nn.Sequential()
-        before = STEM_WIDTH
-        for stack in range(N_STACKS):
-            width = STEM_WIDTH * 2**stack
+        for stack, width in enumerate(skeleton.widths):
             if stack:  # an odd last row or column makes a window of its own, as in TensorFlow
                 self.body.add_module(f"pool{stack}", nn.MaxPool2d(2, 2, ceil_mode=True))
-            for number in range(N_MODULES):
+            for number in range(skeleton.cells):
                 module = Module(matrix, operations, width if number else before, width)
                 self.body.add_module(f"stack{stack}module{number}", module)
             before = width

@@ -20,7 +20,7 @@ NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing"},
     {"networks"},
     {"proxies", "benchmark", "training", "features"},
-    {"oracle", "ensemble", "design", "scoring"},
+    {"oracle", "explanation", "design", "scoring"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank"},
     {"cli", "__init__", "__main__"},

@@ -62,6 +62,11 @@ def schema() -> None:
 
 def _route(proxy: Proxy) -> str:
     """Return how a proxy runs in a space of cells, without loading torch for it."""
+    from nas.proxies.base import ROUTES, ProxySpec
+
+    members = ProxySpec.make(proxy.name).members
+    if members:
+        return max((_route(member.proxy) for member, _ in members), key=[*map(str, ROUTES)].index)
     if proxy.population is not None:
         return "data-free"
     return "batched" if proxy.batched(proxy.options()) else "one by one"

@@ -103,10 +103,12 @@ def split_proxies(texts: Iterable[str]) -> list[str]:
     Raises:
         NasError: An empty part, or an option before any proxy.
     """
+    from nas.proxies.base import split_outside  # late, as all that a command needs
+
     proxies: list[str] = []
     for text in texts:
         first = len(proxies)
-        for part in text.split(","):
+        for part in split_outside(text):
             is_option = "=" in part and ":" not in part.partition("=")[0]
             if not part.strip() or (is_option and len(proxies) == first):
                 raise NasError(

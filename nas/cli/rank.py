@@ -89,6 +89,9 @@ def rank(
             "az_nas=az_expressivity+az_progressivity+az_trainability+flops).",
         ),
     ] = [],  # noqa: B006 - typer copies it
+    join_by: Annotated[
+        str, typer.Option(metavar="RULE", help="How --join joins: log_rank or mean_rank.")
+    ] = "log_rank",
     num_classes: NumClasses = 10,
     resolution: Resolution = 32,
     repeats: Repeats = 1,
@@ -126,6 +129,7 @@ def rank(
         seed=seed,
         conditions=conditions,
         joins=dict(_join(text) for text in join),
+        join_by=join_by,
         progress=None if quiet else _Progress(),
     )
     if figure is not None:

@@ -179,3 +179,22 @@ def _show(summary: dict[str, Any]) -> None:
     emit_table([*headers, "architecture"], rows)
     if table is not None:
         typer.echo(verdict_text(summary))
+    if summary["explanation"] is not None:
+        _show_explanation(summary["explanation"])
+
+
+def _show_explanation(values: dict[str, Any]) -> None:
+    from nas.explanation import Explanation
+
+    explanation = Explanation.from_json(values)
+    typer.echo(
+        f"\nwhy: the place of each by each member, 1 being above all of {explanation.reference} "
+        "sampled architectures"
+    )
+    emit_table(*explanation.table())
+    typer.echo(
+        f"what would change the first place (among the best {explanation.rivals + 1}), "
+        "by the weight of one member:"
+    )
+    for sentence in explanation.sentences():
+        typer.echo(f"  {sentence}")

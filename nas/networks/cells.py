@@ -1,10 +1,8 @@
 """A whole batch of architectures of one cell space, run as one network.
 
 Cells of a space differ only in which operation sits on which edge. One seeded weight per (cell,
-edge, kernel) serves every architecture, so each convolution is called once for all that chose it
-there. Batch-norm in train mode normalises the maps of one network over its own images and
-positions, so architectures do not mix, forwards or backwards. Names and weights are those of
-:class:`spaces.cell_net.CellNetwork`; a test compares the two.
+edge, kernel) serves every architecture, see :mod:`nas.networks.batched`. Names and weights are
+those of :class:`spaces.cell_net.CellNetwork`.
 
 What is known is not computed: a convolution of zeros, an operation whose result reaches no output,
 the ReLU of a node more than once, and everything behind the last map that a listener wants.
@@ -15,10 +13,8 @@ C channels, H W size.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,13 +22,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.networks.events import Event, Listener
-from nas.networks.run import Layer, Norm, Run, Window, along, normalise_plainly
-from nas.networks.weights import Kind, layer_bias, layer_weight
+from nas.networks.batched import OF_BLOCKS, BatchedNetworks, Feed, convolve, max_pool
 from spaces import CellSpace, Population
 from spaces.cell import Operation
-
-EPSILON = 1e-5  # of nn.BatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -92,115 +84,8 @@ def _plan(space: CellSpace, population: Population, device: str) -> _Plan:
     )
 
 
-def normalise(maps: Tensor) -> Tensor:
-    """Return batch-norm in train mode, ``(K, M, C, H, W)``: each network by its own images."""
-    count, images, channels = maps.shape[:3]
-    if images == 1:
-        # One group per channel. torch.var_mean over two dimensions takes 30 times as long on a CPU.
-        return F.group_norm(maps[:, 0], channels, eps=EPSILON)[:, None]
-    # All networks side by side as channels of one; a copy, but for a single network.
-    side = maps.transpose(0, 1).reshape(images, count * channels, *maps.shape[3:])
-    out = F.batch_norm(side, None, None, training=True, eps=EPSILON)
-    apart = out.view(images, count, *maps.shape[2:]).transpose(0, 1)
-    return apart.contiguous()
-
-
-def convolve(maps: Tensor, weight: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
-    """Convolve ``(K, M, C, H, W)`` with half a window of padding."""
-    half = weight.shape[2] // 2
-    flat: Tensor = F.conv2d(maps.flatten(0, 1), weight, None, stride, half, 1, groups)
-    apart: Tensor = flat.view(*maps.shape[:2], *flat.shape[1:])
-    return apart
-
-
-@dataclass
-class Feed:
-    """One pass of one batch: weights, listeners, what is kept, and the numbering of maps.
-
-    Attributes:
-        seed: Of the weights.
-        listeners: Who hears.
-        n: N.
-        like: A tensor of the networks' format and place.
-        weights: How weights are drawn.
-        norm: What batch-norms do; ``plain`` is ``image`` in steps that can be differentiated twice.
-        keep: Gradients will be asked for, so nothing may be left out.
-        whole: The pass goes on to the end, whoever listens.
-        layers: Outputs of convolutions, if kept.
-        blocks: Outputs of cells and reductions, if kept.
-    """
-
-    seed: int
-    listeners: Sequence[Listener]
-    n: int
-    like: Tensor
-    weights: Kind = "default"
-    norm: Norm | Literal["plain"] = "batch"
-    keep: bool = False
-    whole: bool = False
-    layers: list[Layer] = field(default_factory=list)
-    blocks: list[Tensor] = field(default_factory=list)
-    _next: int = field(default=0)
-
-    def weight(self, name: str, c_out: int, c_in: int, kernel: int) -> Tensor:
-        shape = (c_out, c_in, kernel, kernel)
-        return layer_weight(self.seed, name, shape, self.weights).to(self.like)
-
-    def normalise(self, maps: Tensor, archs: Tensor) -> Tensor:
-        """Return the maps after a batch-norm."""
-        self.tell("normalised", maps, archs)
-        if self.norm == "identity":  # running mean 0, running variance 1
-            return maps / math.sqrt(1.0 + EPSILON)
-        if self.norm == "plain":
-            return normalise_plainly(maps, EPSILON)
-        if self.norm == "image":
-            return normalise(maps.flatten(0, 1)[:, None]).view(maps.shape)
-        return normalise(maps)
-
-    def convolve(
-        self, name: str, maps: Tensor, width: int, kernel: int, archs: Tensor, stride: int = 1
-    ) -> Tensor:
-        """Run the convolution called ``name`` for some architectures; tell and keep its output."""
-        weight = self.weight(name, width, maps.shape[2], kernel)
-        out = convolve(maps, weight, stride)
-        self.tell("conv", out, archs)
-        if self.keep:
-            window = Window((stride, stride), (kernel // 2, kernel // 2))
-            self.layers.append(Layer(out, archs, entered=maps, weight=weight, window=window))
-        return out
-
-    def block(self, maps: Tensor, archs: Tensor) -> None:
-        """Tell and keep what leaves a building block."""
-        self.tell("block", maps, archs)
-        if self.keep:
-            self.blocks.append(maps)
-
-    def wanted(self, role: str, channels: int, positions: int) -> list[Listener]:
-        return [x for x in self.listeners if role in x.roles and x.wants(channels, positions)]
-
-    def tell(self, role: str, maps: Tensor, archs: Tensor, counts: Tensor | int = 1) -> None:
-        """Make one event of ``maps``, ``(K, M, C, H, W)``, and tell it to whoever wants it.
-
-        ``(1, M, C, H, W)`` where all K have the same.
-        """
-        hearers = self.wanted(role, maps.shape[2], maps.shape[3] * maps.shape[4])
-        if hearers:
-            self._next += 1
-            if len(maps) != len(archs):  # all have the same
-                maps = maps.expand(len(archs), -1, -1, -1, -1)
-            event = Event(maps.detach(), archs, {role: counts}, self._next, self._next)
-            with torch.no_grad():
-                for listener in hearers:
-                    listener.hear(event)
-
-
-class CellNetworks:
-    """The networks of a population of one cell space, in the form that proxies ask.
-
-    Attributes:
-        count: N, how many.
-        rows: Of a listener's totals, N.
-    """
+class CellNetworks(BatchedNetworks):
+    """The networks of a population of one cell space."""
 
     def __init__(
         self, space: CellSpace, population: Population, seed: int, num_classes: int, device: str
@@ -215,60 +100,11 @@ class CellNetworks:
             num_classes: Width of the classifier.
             device: Where they run.
         """
-        self.count = self.rows = len(population)
+        super().__init__(len(population), seed, num_classes, device)
         self._space = space
-        self._seed = seed
-        self._classes = num_classes
         self._plan = _plan(space, population, device)
-        self._everyone = torch.arange(self.count, device=device)
-
-    def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
-        """Run forwards on images ``(M, 3, R, R)``; return each listener's scores, ``(N,)``.
-
-        Tells the roles ``relu``, ``conv``, ``normalised``, ``block`` and ``last``.
-        """
-        feed = Feed(self._seed, listeners, self.count, images, weights)
-        with torch.inference_mode():
-            self._forward(feed, images[None])
-        return [listener.scores() for listener in listeners]
-
-    def run(
-        self,
-        images: Tensor,
-        labels: Tensor | None = None,
-        *,
-        listeners: Sequence[Listener] = (),
-        weights: Kind = "default",
-        norm: Norm = "batch",
-        dtype: torch.dtype | None = None,
-        twice: bool = False,
-    ) -> Run:
-        """Run with gradients, as :meth:`nas.networks.module.ModuleNetwork.run`."""
-        images = images.to(dtype or images.dtype)
-        leaf = images.expand(self.count, *images.shape).clone().requires_grad_()
-        feed = Feed(self._seed, listeners, self.count, leaf, weights, norm, keep=True, whole=True)
-        with torch.enable_grad():
-            features = self._forward(feed, leaf)
-            assert features is not None
-            logits = self._classify(feed, features)
-        return Run(leaf, logits, labels=labels, layers=feed.layers, blocks=feed.blocks, twice=twice)
-
-    def along(self, path: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`nas.networks.module.ModuleNetwork.along`, ``(N, M, classes)`` each."""
-
-        def logits(images: Tensor) -> Tensor:
-            feed = Feed(self._seed, (), self.count, images, norm="plain", whole=True)
-            features = self._forward(feed, images[None])
-            assert features is not None
-            return self._classify(feed, features)
-
-        return along(logits, path, at)
 
     def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the weight of every layer, after the places of those who have it, ``(k,)``.
-
-        Layers that reach no output are left out.
-        """
         feed = Feed(self._seed, (), self.count, torch.empty(0, device=self._everyone.device))
         widths = self._space.skeleton.widths
         yield self._everyone, feed.weight("stem.0", widths[0], 3, 3)
@@ -286,15 +122,9 @@ class CellNetworks:
                 yield self._everyone, feed.weight(f"{name}.conv_b.op.1", width, width, 3)
                 yield self._everyone, feed.weight(f"{name}.downsample.1", width, before, 1)
             before = width
-        yield self._everyone, layer_weight(self._seed, "classifier", (self._classes, before))
+        yield self._everyone, self._classifier(before)[0]
 
     def _forward(self, feed: Feed, images: Tensor) -> Tensor | None:
-        """Run to the last map that is wanted; return the maps before pooling if all is kept.
-
-        Args:
-            feed: The pass.
-            images: ``(N, M, 3, R, R)``, or ``(1, M, 3, R, R)`` where all see the same ones.
-        """
         space, plan, everyone = self._space, self._plan, self._everyone
         last = _last_wanted(feed, space, images.shape[3])
         x = feed.convolve("stem.0", images, space.skeleton.widths[0], 3, everyone)
@@ -303,15 +133,15 @@ class CellNetworks:
             if number > last:
                 return None
             if kind == "cell":
-                x = _cell(feed, plan, name, x)
-                feed.block(x, everyone)
+                entered, x = x, _cell(feed, plan, name, x)
+                feed.block(x, everyone, entered)
             elif kind == "reduction":
                 rectified = F.relu(x)
                 feed.tell("relu", rectified, everyone)
                 if number == last and not self._inside_wanted(feed, x, width):
                     return None  # only what enters the block was wanted
-                x = reduction(feed, name, x, rectified, width, everyone)
-                feed.block(x, everyone)
+                entered, x = x, reduction(feed, name, x, rectified, width, everyone)
+                feed.block(x, everyone, entered)
             else:
                 x = F.relu(feed.normalise(x, everyone))
                 feed.tell("relu", x, everyone)
@@ -321,20 +151,7 @@ class CellNetworks:
     @staticmethod
     def _inside_wanted(feed: Feed, x: Tensor, width: int) -> bool:
         positions = ((x.shape[3] + 1) // 2) * ((x.shape[4] + 1) // 2)
-        return feed.whole or any(feed.wanted(role, width, positions) for role in _TOLD)
-
-    def _classify(self, feed: Feed, features: Tensor) -> Tensor:
-        """Return logits ``(N, M, classes)``."""
-        shape = (self._classes, features.shape[2])
-        weight = layer_weight(self._seed, "classifier", shape, feed.weights).to(features)
-        bias = layer_bias(self._seed, "classifier", shape, feed.weights).to(features)
-        pooled = features.mean(dim=(3, 4))
-        logits = F.linear(pooled, weight, bias)
-        if feed.keep:
-            feed.layers.append(
-                Layer(logits, self._everyone, linear=True, bias=bias, entered=pooled, weight=weight)
-            )
-        return logits
+        return feed.needs(OF_BLOCKS, width, positions)
 
 
 def _steps(space: CellSpace) -> Iterator[tuple[str, str, int]]:
@@ -347,19 +164,16 @@ def _steps(space: CellSpace) -> Iterator[tuple[str, str, int]]:
     yield "end", "last", space.skeleton.widths[-1]
 
 
-_TOLD = ("relu", "conv", "normalised", "block", "last")
-
-
 def _last_wanted(feed: Feed, space: CellSpace, resolution: int) -> int:
     """Return the number of the last step with a map that some listener wants, -1 for none."""
     last, size, before = -1, resolution, space.skeleton.widths[0]
     for number, (kind, _, width) in enumerate(_steps(space)):
-        roles = ("relu", "normalised", "last") if kind == "end" else _TOLD[:-1]
+        roles = ("relu", "normalised", "last") if kind == "end" else OF_BLOCKS
         entering = (before, size)
         if kind == "reduction":
             size = (size + 1) // 2
         shapes = {entering, (width, size)}
-        if feed.whole or any(feed.wanted(role, c, s * s) for role in roles for c, s in shapes):
+        if any(feed.needs(roles, c, s * s) for c, s in shapes):
             last = number
         before = width
     return last
@@ -413,7 +227,7 @@ def _rectify(feed: Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
 def _pool(operation: Operation, maps: Tensor) -> Tensor:
     kernel, half = operation.kernel, operation.kernel // 2
     if operation.kind == "max_pool":
-        return F.max_pool2d(maps.flatten(0, 1), kernel, 1, half).view(maps.shape)
+        return max_pool(maps, kernel)
     # The average without its padding, as a depthwise sum over the number of summands: F.avg_pool2d
     # takes 20 times as long on a CPU.
     ones = maps.new_ones((1, 1, kernel, kernel))

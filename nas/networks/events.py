@@ -1,17 +1,19 @@
 """What a feature-map proxy hears: one event per map, whoever runs the network.
 
-Three feeders make events: hooks on any ``nn.Module`` (:mod:`nas.networks.module`), a network that
-runs a whole batch of cells at once (:mod:`nas.networks.cells`), and a tree of widths
-(:mod:`nas.networks.sizes`). A proxy is written once, as a listener, and cannot tell them apart.
+Four feeders make events: hooks on any ``nn.Module`` (:mod:`nas.networks.module`), networks that run
+a whole batch of cells at once (:mod:`nas.networks.cells`, :mod:`nas.networks.vertices`), and a tree
+of widths (:mod:`nas.networks.sizes`). A proxy is written once, as a listener, and cannot tell them
+apart.
 
-Letters: K architectures that share an event, M images per architecture, C channels, H W size,
-N architectures in the batch.
+Letters: K architectures that share an event, U maps that they have between them, M images per
+architecture, C channels, H W size, N architectures in the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,19 +35,37 @@ class Event:
     """One feature map of some architectures of the batch.
 
     Attributes:
-        features: ``(K, M, C, H, W)``.
+        maps: The different ones, ``(U, M, C, H, W)``.
         archs: Places of the K architectures in the batch, ``(K,)``.
         counts: For each role, how many modules emit this map: ``(K,)``, or one number for all.
         map_id: Equal for two events of one feed that carry the same values.
         affine_id: Equal for two events whose values differ by a positive affine map per channel
             (a batch-norm and its input), so that correlations agree.
+        rows: Which of the maps each architecture has, ``(K,)``; None if each has its own, in order.
+        entered: For the role ``block``, what entered the block where it made each of the maps,
+            ``(U, M, C', H', W')``; None if that is not known.
     """
 
-    features: Tensor
+    maps: Tensor
     archs: Tensor
     counts: Mapping[str, Tensor | int]
     map_id: int
     affine_id: int
+    rows: Tensor | None = None
+    entered: Tensor | None = None
+
+    @cached_property
+    def features(self) -> Tensor:
+        """The map of each architecture, ``(K, M, C, H, W)``."""
+        return self.of_each(self.maps)
+
+    def of_each(self, values: Tensor) -> Tensor:
+        """Return ``(K, ...)`` from what is known of each map, ``(U, ...)``."""
+        return values if self.rows is None else values.index_select(0, self.rows)
+
+    def keeps_resolution(self) -> bool:
+        """Tell whether a block's maps have the size of what entered it; True if that is unknown."""
+        return self.entered is None or self.entered.shape[3:] == self.maps.shape[3:]
 
     def count(self, roles: frozenset[str]) -> Tensor | int:
         """Add up the counts of the roles: ``(K,)``, or one number for all."""

@@ -132,7 +132,13 @@ class _Heard:
     inputs: dict[nn.Module, tuple[int, int]] = field(default_factory=dict)
     inside: int = 0  # activation modules that are running
 
-    def tell(self, role: str, maps: Tensor, ids: tuple[int, int] | None = None) -> None:
+    def tell(
+        self,
+        role: str,
+        maps: Tensor,
+        ids: tuple[int, int] | None = None,
+        entered: Tensor | None = None,
+    ) -> None:
         """Make one event of ``maps``, ``(M, C, ...)``, and tell it to whoever wants it."""
         if maps.dim() < 2:
             return
@@ -142,9 +148,10 @@ class _Heard:
         if not hearers:
             return
         map_id, affine_id = ids or self.identities.of(maps)
-        features = maps.detach().reshape(1, *maps.shape[:2], positions, 1)
+        features = _in_a_row(maps)
         here = torch.zeros(1, dtype=torch.long, device=self.device)
-        event = Event(features, here, {role: 1}, map_id, affine_id)
+        came = None if entered is None else _in_a_row(entered)
+        event = Event(features, here, {role: 1}, map_id, affine_id, entered=came)
         with torch.no_grad():
             for listener in hearers:
                 listener.hear(event)
@@ -183,9 +190,15 @@ class _Heard:
 
     def block(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
         if isinstance(output, Tensor) and output.dim() == 4:
-            self.tell("block", output)
+            given = [x for x in args if isinstance(x, Tensor) and x.dim() == 4]
+            self.tell("block", output, entered=given[0] if given else None)
             if self.keep:
                 self.blocks.append(output)
+
+
+def _in_a_row(maps: Tensor) -> Tensor:
+    """Return maps ``(M, C, ...)`` as those of one network, ``(1, M, C, positions, 1)``."""
+    return maps.detach().reshape(1, *maps.shape[:2], -1, 1)
 
 
 def _window(module: nn.Module) -> Window | None:

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.networks.cells import Feed, convolve, reduction
+from nas.networks.batched import Feed, convolve
+from nas.networks.cells import reduction
 from nas.networks.events import Listener
 from nas.networks.run import RunError
 from nas.networks.weights import Kind
@@ -100,7 +101,7 @@ class SizeNetworks:
     def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
         """Run forwards on images ``(M, 3, R, R)``; return each listener's scores, ``(N,)``.
 
-        Tells the roles ``relu``, ``conv`` and ``normalised``.
+        Tells the roles ``relu``, ``conv``, ``normalised`` and ``block``.
 
         Args:
             images: What the networks see.
@@ -146,6 +147,7 @@ def _layer(feed: Feed, layer: int, level: _Level, maps: list[Tensor]) -> list[Te
             made = reduction(feed, name, x, F.relu(x), c_out, nodes)
         else:
             made = _cell(feed, name, x, c_out, nodes)
+        feed.block(made, nodes, x)
         _tell_leaving(feed, layer, made, nodes)
         for i, result in zip(members, made, strict=True):
             results[i] = result

@@ -11,7 +11,9 @@ from nas.proxies.base import (
     table_of,
 )
 from nas.proxies.counts import FLOPS, PARAMS
+from nas.proxies.decorrelation import DECORRELATION
 from nas.proxies.dextr import DEXTR
+from nas.proxies.ensemble import ENSEMBLE, ZERO_SHOT
 from nas.proxies.epe_nas import EPE_NAS
 from nas.proxies.fisher import FISHER
 from nas.proxies.grad_norm import GRAD_NORM
@@ -21,10 +23,11 @@ from nas.proxies.jacov import JACOV
 from nas.proxies.l2_norm import L2_NORM
 from nas.proxies.linear_regions import LINEAR_REGIONS
 from nas.proxies.meco import MECO, MECO_OPT
+from nas.proxies.norm_growth import NORM_GROWTH
 from nas.proxies.ntk import NTK
 from nas.proxies.nwot import NWOT, NWOT_BY_LAYER
 from nas.proxies.plain import PLAIN
-from nas.proxies.sed import SED
+from nas.proxies.sed import ENTROPY_FLOW, SED
 from nas.proxies.snip import SNIP
 from nas.proxies.swap import SWAP, SWAP_REG
 from nas.proxies.synflow import SYNFLOW
@@ -34,7 +37,18 @@ from nas.proxies.zico import ZICO
 
 PROXIES: dict[str, Proxy] = table_of(
     (
-        *(MECO, MECO_OPT, SED, PARAMS, FLOPS),
+        *(
+            ZERO_SHOT,
+            ENSEMBLE,
+            MECO,
+            MECO_OPT,
+            SED,
+            ENTROPY_FLOW,
+            DECORRELATION,
+            NORM_GROWTH,
+            PARAMS,
+            FLOPS,
+        ),
         *(EPE_NAS, FISHER, GRAD_NORM, GRASP, JACOV, L2_NORM, NWOT, PLAIN, SNIP, SYNFLOW, ZEN),
         *(NWOT_BY_LAYER, SWAP, SWAP_REG, ZICO, GRADSIGN, NTK, LINEAR_REGIONS),
         *(AZ_EXPRESSIVITY, AZ_PROGRESSIVITY, AZ_TRAINABILITY, DEXTR, VKDNW),

@@ -1,6 +1,6 @@
 """What a proxy is, how it is named in text, and how a batch of architectures is scored.
 
-A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of three routes:
+A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of four routes:
 
 ``population``
     Data-free: a function of the architectures alone, for a whole population at once.
@@ -8,9 +8,11 @@ A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of three
     Forward only: it hears the feature maps of one pass, and adds something up over them.
 ``gauge``
     It asks the networks: for logits, gradients by the images, by the maps, by the weights.
+``members``
+    It joins other proxies (:mod:`nas.proxies.ensemble`).
 
-The last two run networks that a batched form knows many at a time and any other one by one; the
-numbers agree. Whoever needs a gradient for every single weight runs one by one.
+Listeners and gauges run networks that a batched form knows many at a time and any other one by one;
+the numbers agree. Whoever needs a gradient for every single weight runs one by one.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +100,7 @@ class NoOptions:
 
 #: How a proxy runs: without networks, on many at a time, or on one after the other.
 Route = Literal["data-free", "batched", "one by one"]
+ROUTES: tuple[Route, ...] = get_args(Route)  # the fastest first
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Proxy:
         batched: Whether, under these options, many networks may be asked at a time.
         additive: Whether a listener only adds up over maps, so that maps may be shared.
         images_read: Images that a gauge runs on, where that is not the minibatch; 0 is none.
+        members: For an ensemble: ``options -> {proxy as a person writes it: weight}``.
         twice: It differentiates gradients by the weights again.
         of_function: Whether, under these options, the score depends only on the function that an
             architecture computes, so that its canonical form may be scored in its place.
@@ -148,6 +153,7 @@ class Proxy:
     batched: Callable[[Any], bool] = lambda options: True
     additive: bool = False
     images_read: int | None = None
+    members: Callable[[Any], Mapping[str, float]] | None = None
     twice: bool = False
     of_function: Callable[[Any], bool] = lambda options: True
     undefined: str = "not a finite number"
@@ -212,7 +218,7 @@ class ProxySpec:
         """
         name, colon, rest = text.partition(":")
         options: dict[str, Any] = {}
-        for part in rest.split(",") if colon else ():
+        for part in split_outside(rest) if colon else ():
             key, equals, value = part.partition("=")
             if not equals or not key.strip():
                 raise ProxyOptionError(
@@ -235,12 +241,28 @@ class ProxySpec:
         return dataclasses.asdict(self.options)
 
     @property
+    def reads(self) -> frozenset[str]:
+        """What the proxy looks at besides architecture and weights; of an ensemble, its members."""
+        return self.proxy.reads.union(*(member.reads for member, _ in self.members))
+
+    @property
     def of_function(self) -> bool:
         """Whether the canonical form of an architecture may be scored in its place."""
         return self.proxy.of_function(self.options)
 
+    @cached_property
+    def members(self) -> tuple[tuple[ProxySpec, float], ...]:
+        """Of an ensemble, its members and their weights; of any other proxy, nothing."""
+        named = self.proxy.members(self.options) if self.proxy.members is not None else {}
+        return tuple((ProxySpec.parse(text), weight) for text, weight in named.items())
+
     def route(self, space: Space) -> Route:
-        """Return how the proxy runs when it is asked alone about members of a space."""
+        """Return how the proxy runs when it is asked alone about members of a space.
+
+        An ensemble runs as the slowest of its members.
+        """
+        if self.members:
+            return max((member.route(space) for member, _ in self.members), key=ROUTES.index)
         if self.proxy.population is not None:
             return "data-free"
         from nas.proxies.routes import runs_batched  # late: it needs torch
@@ -250,14 +272,20 @@ class ProxySpec:
     def gain(self, space: Space) -> int:
         """Return how many architectures are scored in the time of one network run alone.
 
-        A constant per route, well below what benchmarks/speed.py measures, so that what is decided
-        by it is the same on every machine. A minibatch fills the processor by itself: there,
-        running many networks at a time gains little.
+        A constant for each form of networks, well below what benchmarks/speed.py measures, so that
+        what is decided by it is the same on every machine. A minibatch fills the processor by
+        itself: there, running many networks at a time gains little.
         """
+        if self.members:
+            return min(member.gain(space) for member, _ in self.members)
         if self.proxy.population is not None:
             return 10_000
-        one_image = self.proxy.listener is not None and self.proxy.sees == "image"
-        return 100 if one_image and self.route(space) == "batched" else 1
+        if self.proxy.listener is None or self.proxy.sees != "image":
+            return 1
+        from nas.proxies.routes import form_of, runs_batched  # late: it needs torch
+
+        form = form_of(space)
+        return form.gain if form is not None and runs_batched(space, self) else 1
 
     def __str__(self) -> str:
         default = dataclasses.asdict(self.proxy.options())
@@ -265,8 +293,23 @@ class ProxySpec:
         return f"{self.name}:{','.join(changed)}" if changed else self.name
 
 
+def split_outside(text: str) -> list[str]:
+    """Split a text at the commas that stand outside of brackets and quotes."""
+    parts, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == "," and depth <= 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, dict | list | tuple) else str(value)
 
 
 Outcome = float | ProxyError
@@ -311,6 +354,28 @@ def score_batch(
 def _score_distinct(
     space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
 ) -> list[list[Outcome]]:
+    """Score by proxies and by the members of ensembles, each once; then join the members."""
+    single = {str(spec): spec for spec in specs if not spec.members}
+    single |= {str(member): member for spec in specs for member, _ in spec.members}
+    scored = _score_singly(space, list(single.values()), population, conditions)
+    rows = dict(zip(single, scored, strict=True))
+    for spec in specs:
+        if spec.members:
+            from nas.proxies.ensemble import reference_of  # late: it imports this module
+
+            parts = [rows[str(member)] for member, _ in spec.members]
+            try:
+                made = reference_of(space, spec, conditions)
+            except ProxyError as error:
+                rows[str(spec)] = [error] * len(population)
+            else:
+                rows[str(spec)] = made.join(parts).totals
+    return [rows[str(spec)] for spec in specs]
+
+
+def _score_singly(
+    space: Space, specs: Sequence[ProxySpec], population: Population, conditions: Conditions
+) -> list[list[Outcome]]:
     rows: list[list[Outcome]] = [[] for _ in specs]
     heard: list[int] = []
     for i, spec in enumerate(specs):
@@ -344,7 +409,7 @@ def table_of(proxies: Iterable[Proxy]) -> dict[str, Proxy]:
     table: dict[str, Proxy] = {}
     for proxy in proxies:
         assert proxy.name not in table, proxy.name
-        routes = (proxy.population, proxy.listener, proxy.gauge)
+        routes = (proxy.population, proxy.listener, proxy.gauge, proxy.members)
         assert sum(route is not None for route in routes) == 1, proxy.name
         table[proxy.name] = proxy
     return table

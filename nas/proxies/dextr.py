@@ -67,14 +67,15 @@ class _Conditioning:
     def hear(self, event: Event) -> None:
         import torch
 
-        flat = event.features[:, 0].flatten(2)  # (K, C, H * W)
+        flat = event.maps[:, 0].flatten(2)  # (U, C, H * W)
         tall = flat if flat.shape[1] <= flat.shape[2] else flat.mT
         # Eigenvalues of the smaller Gram matrix are the squares of the singular values.
         squares = torch.linalg.eigvalsh(tall.double() @ tall.double().mT)
         low, high = squares[:, 0], squares[:, -1]
         zero = high * (torch.finfo(high.dtype).eps * squares.shape[1])  # what rounding leaves of it
         inverse = torch.where(low > zero, low / high, 0.0).sqrt()
-        self.totals.index_add_(0, event.archs, inverse * event.count(self.roles))
+        value = event.of_each(inverse) * event.count(self.roles)
+        self.totals.index_add_(0, event.archs, value)
 
     def scores(self) -> Tensor:
         return self.totals

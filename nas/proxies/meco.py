@@ -106,7 +106,8 @@ class _Meco:
         redraw = self._hooks == "reference" and self._size is not None
         value = None if redraw else self._values.get(event.affine_id)
         if value is None:
-            value = self._values[event.affine_id] = self._value(event.features[:, 0], redraw)
+            value = event.of_each(self._value(event.maps[:, 0], redraw))
+            self._values[event.affine_id] = value
         self.totals.index_add_(0, event.archs, value * weight)
 
     def _value(self, features: Tensor, redraw: bool) -> Tensor:

@@ -60,7 +60,7 @@ class _Nwot:
         counts = event.count(self.roles)
         if not isinstance(counts, int):
             counts = counts[:, None, None]
-        self.totals.index_add_(0, event.archs, agreement(event.features) * counts)
+        self.totals.index_add_(0, event.archs, event.of_each(agreement(event.maps)) * counts)
 
     def scores(self) -> Tensor:
         return log_determinant(self.totals)
@@ -75,8 +75,8 @@ class _NwotByLayer(_Nwot):
         self.totals = torch.zeros(networks.rows, dtype=torch.float64, device=conditions.device)
 
     def hear(self, event: Event) -> None:
-        value = log_determinant(agreement(event.features)) * event.count(self.roles)
-        self.totals.index_add_(0, event.archs, value)
+        value = event.of_each(log_determinant(agreement(event.maps)))
+        self.totals.index_add_(0, event.archs, value * event.count(self.roles))
 
     def scores(self) -> Tensor:
         return self.totals

@@ -8,40 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from nas.networks.batched import BatchedNetworks
 from nas.networks.cells import CellNetworks
 from nas.networks.events import Listener
 from nas.networks.images import Images, SeededImages
 from nas.networks.module import ModuleNetwork
 from nas.networks.run import Run, RunError
 from nas.networks.sizes import SizeNetworks
+from nas.networks.vertices import VertexNetworks
 from nas.networks.weights import Kind
-from nas.proxies.base import Conditions, Outcome, ProxyError, ProxySpec, outcome
+from nas.proxies.base import Conditions, Outcome, Proxy, ProxyError, ProxySpec, outcome
 from nas.seeds import child_seed, seeded_torch
 from spaces import Arch, CellSpace, NasError, Population, Space
+from spaces.nasbench101 import NasBench101
 from spaces.nats_sss import NatsSss
 
 #: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
 #: whoever wrote the proxy, and ends the run.
 _BROKEN = (RuntimeError, ValueError, ArithmeticError, IndexError)
-
-#: Architectures per pass at one image each: large enough to spread the cost of a call, small
-#: enough that the maps of one node stay near the processor. A constant for each kind of device,
-#: for the last bits of a score may depend on it.
-TOGETHER = {"cpu": 64, "cuda": 1024}
-
-#: The same with gradients, for which every map of the pass is kept.
-TOGETHER_WITH_GRADIENTS = {"cpu": 4, "cuda": 256}
-
-#: Networks per pass over the size space: those of one first width, when the whole space is asked.
-SIZES_TOGETHER = 4096
 
 _BUILDING = threading.Lock()
 
@@ -75,7 +68,7 @@ class Subject:
 
     def __init__(
         self,
-        networks: ModuleNetwork | CellNetworks,
+        networks: ModuleNetwork | BatchedNetworks,
         conditions: Conditions,
         images: Images,
         *,
@@ -139,13 +132,83 @@ def place(images: Tensor, conditions: Conditions) -> Tensor:
     return images.to(conditions.device, getattr(torch, conditions.dtype))
 
 
+@dataclass(frozen=True)
+class Form:
+    """How the networks of some spaces are run many at a time.
+
+    The numbers of networks are large enough to spread the cost of a call and small enough for the
+    memory. They are constants for each kind of device, for the last bits of a score may depend on
+    them.
+
+    Attributes:
+        spaces: Whose networks.
+        networks: ``(space, population (N, D), conditions of one repeat) -> N networks``.
+        runs: Which proxies it can serve, of those that can be asked about many networks.
+        together: Networks per pass forwards, at one image each.
+        with_gradients: The same with gradients, for which every map of the pass is kept.
+        gain: How many networks are scored in the time of one run alone, forwards and at one image
+            each; well below what is measured.
+    """
+
+    spaces: type[object]
+    networks: Callable[[Space, Population, Conditions], BatchedNetworks | SizeNetworks]
+    runs: Callable[[Proxy], bool]
+    together: Mapping[str, int]
+    with_gradients: Mapping[str, int]
+    gain: int
+
+
+def _cells(space: Space, population: Population, conditions: Conditions) -> CellNetworks:
+    assert isinstance(space, CellSpace)
+    return CellNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
+def _vertices(space: Space, population: Population, conditions: Conditions) -> VertexNetworks:
+    assert isinstance(space, NasBench101)
+    return VertexNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
+_FORMS = (
+    Form(
+        CellSpace,
+        _cells,
+        runs=lambda proxy: True,
+        together={"cpu": 64, "cuda": 1024},  # the maps of one node stay near the processor
+        with_gradients={"cpu": 4, "cuda": 256},
+        gain=100,
+    ),
+    Form(
+        NatsSss,
+        lambda space, population, conditions: SizeNetworks(population, conditions.seed),
+        runs=lambda proxy: proxy.listener is not None and proxy.additive,
+        together={"cpu": 4096, "cuda": 4096},  # those of one first width, of the whole space
+        with_gradients={"cpu": 4096, "cuda": 4096},
+        gain=100,
+    ),
+    Form(
+        NasBench101,
+        _vertices,
+        runs=lambda proxy: not proxy.thin,  # there is no thin form
+        together={"cpu": 32, "cuda": 256},
+        with_gradients={"cpu": 4, "cuda": 64},
+        gain=5,
+    ),
+)
+
+
+def form_of(space: Space) -> Form | None:
+    """Return how the networks of a space are run many at a time; None if they are not."""
+    return next((form for form in _FORMS if isinstance(space, form.spaces)), None)
+
+
 def runs_batched(space: Space, spec: ProxySpec) -> bool:
     """Tell whether a proxy that runs networks is asked many at a time in a space."""
-    if not spec.proxy.batched(spec.options):
-        return False
-    if isinstance(space, NatsSss):
-        return spec.proxy.listener is not None and spec.proxy.additive
-    return isinstance(space, CellSpace)
+    form = form_of(space)
+    return form is not None and spec.proxy.batched(spec.options) and form.runs(spec.proxy)
 
 
 def judge(
@@ -213,15 +276,15 @@ def _on_minibatch(spec: ProxySpec) -> bool:
 
 def _together(space: Space, spec: ProxySpec, conditions: Conditions) -> int:
     """Return how many architectures are asked at a time, so that memory stays bounded."""
-    kind = torch.device(conditions.device).type
-    asks = spec.proxy.gauge is not None
-    most = (TOGETHER_WITH_GRADIENTS if asks else TOGETHER).get(kind, TOGETHER["cpu"])
-    if isinstance(space, NatsSss):
-        most = SIZES_TOGETHER
+    form = form_of(space)
+    assert form is not None
+    asks = spec.proxy.gauge is not None and spec.proxy.images_read != 0  # else nothing is run
+    most = form.with_gradients if asks else form.together
     images = conditions.minibatch if _on_minibatch(spec) or spec.proxy.sees == "own" else 1
     if asks and spec.proxy.images_read is not None:
         images = max(1, spec.proxy.images_read)
-    return max(1, most // images)
+    kind = torch.device(conditions.device).type
+    return max(1, most.get(kind, most["cpu"]) // images)
 
 
 def _side_by_side(
@@ -262,10 +325,13 @@ def _batch(
 ) -> list[list[Outcome]] | None:
     """Score a batch in one round per repeat; ``None`` where it broke."""
     totals = torch.zeros((len(specs), len(population)), dtype=torch.float64)
+    form = form_of(space)
+    assert form is not None
     try:
         for repeat in range(conditions.repeats):
             now = one_repeat(conditions, repeat)
-            results = ask(_networks(space, population, now), specs, now, seeded(conditions, repeat))
+            networks = form.networks(space, population, now)
+            results = ask(networks, specs, now, seeded(conditions, repeat))
             for i, result in enumerate(results):
                 if isinstance(result, Exception):
                     raise result
@@ -274,17 +340,6 @@ def _batch(
         return None
     means = (totals / conditions.repeats).tolist()
     return [[outcome(s, v) for v in row] for s, row in zip(specs, means, strict=True)]
-
-
-def _networks(
-    space: Space, population: Population, conditions: Conditions
-) -> CellNetworks | SizeNetworks:
-    if isinstance(space, NatsSss):
-        return SizeNetworks(population, conditions.seed)
-    assert isinstance(space, CellSpace)
-    return CellNetworks(
-        space, population, conditions.seed, conditions.num_classes, conditions.device
-    )
 
 
 def judge_one_by_one(
@@ -353,7 +408,7 @@ def _failed(spec: ProxySpec, error: Exception) -> ProxyError:
 
 
 def ask(
-    networks: ModuleNetwork | CellNetworks | SizeNetworks,
+    networks: ModuleNetwork | BatchedNetworks | SizeNetworks,
     specs: Sequence[ProxySpec],
     conditions: Conditions,
     images: Images,
@@ -390,7 +445,7 @@ def ask(
 
 
 def _listeners(
-    networks: ModuleNetwork | CellNetworks | SizeNetworks,
+    networks: ModuleNetwork | BatchedNetworks | SizeNetworks,
     specs: Sequence[ProxySpec],
     conditions: Conditions,
 ) -> dict[int, Listener]:

@@ -24,6 +24,10 @@ entropy that each operation contributes wherever it sits; the last is the entrop
 arrives at the output, where position counts. The coefficients are data
 (:class:`SedOptions`), so that published ones can be put in their place.
 
+``entropy_flow`` is that last term alone, the sum over layers of 1/2 ln(2 pi e V): what the topology
+lets through, whatever it is made of. It ranks the topology space worse than SED-R and every other
+space that was looked at better, which is why the label-free ensemble has it as a member.
+
 Reads nothing but the architecture. No path from input to output is a failure, not a number.
 """
 
@@ -33,7 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.proxies.base import Conditions, Proxy
+from nas.proxies.base import Conditions, NoOptions, Proxy
 from spaces import Population, Space
 from spaces.cell import CellGraph
 
@@ -71,6 +75,16 @@ def _sed(
         entropy = _GAUSS + 0.5 * np.log(np.where(arrives, variance, 1.0))
         total += np.where(arrives, _operations(graph, options) + options.flow * entropy, -np.inf)
     return total
+
+
+def _entropy_flow(
+    space: Space, population: Population, conditions: Conditions, options: NoOptions
+) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):  # nothing arrives: minus infinity
+        return sum(
+            (_GAUSS + 0.5 * np.log(_variance(graph)) for graph in space.layers(population)),
+            start=np.zeros(len(population)),
+        )
 
 
 def _operations(graph: CellGraph, options: SedOptions) -> NDArray[np.float64]:
@@ -120,4 +134,12 @@ SED = Proxy(
     population=_sed,
     undefined="no path from input to output",
     of_function=lambda options: False,  # counts what is written, and costs less than canonicalising
+)
+ENTROPY_FLOW = Proxy(
+    name="entropy_flow",
+    summary="The part of SED-R that counts what arrives at the output of a cell",
+    paper="https://arxiv.org/abs/2411.06236",
+    population=_entropy_flow,
+    undefined="no path from input to output",
+    of_function=lambda options: False,
 )

@@ -229,6 +229,20 @@ def test_proxies_are_joined_by_their_logarithmic_ranks(truth: Truth) -> None:
     expected = sum(np.log(rankdata(part) / 5) for part in parts)
     np.testing.assert_allclose(report.row("both").scores, expected)
     assert report.row("both").route == "joined"
+    (by_mean,) = rank_proxies(
+        SSS,
+        ["params"],
+        [truth],
+        sample=5,
+        joins={"both": ["params", "flops"]},
+        join_by="mean_rank",
+        n_boot=0,
+    )
+    counted = [by_mean.row(name).scores for name in ("params", "flops")]
+    mean = sum(rankdata(part) / 5 for part in counted) / 2
+    np.testing.assert_allclose(by_mean.row("both").scores, mean)
+    with pytest.raises(NasError, match=r"no way to join named 'mean'. Did you mean 'mean_rank'"):
+        rank_proxies(SSS, ["params"], [truth], sample=5, join_by="mean")
     with pytest.raises(NasError, match="'params' is the name of a proxy"):
         rank_proxies(SSS, [], [truth], sample=5, joins={"params": ["flops"]}, n_boot=0)
 

@@ -106,12 +106,17 @@ def loader(count: int, seed: int = 0, **settings: object) -> DataLoader[tuple[Te
     return DataLoader(TensorDataset(*some(count, seed)), batch_size=5, **settings)  # type: ignore[arg-type]
 
 
+#: They need a space: one reads architectures, the others compare with those of a sample.
+OF_A_SPACE = {"sed", "entropy_flow", "ensemble", "zero_shot"}
+OF_A_NETWORK = [name for name in PROXIES if name not in OF_A_SPACE]
+
+
 @pytest.mark.parametrize("name", PROXIES)
 def test_every_proxy_has_a_number_or_says_why_not(name: str) -> None:
     value = nas.score(resnet(), SHAPE, [name], minibatch=8)[name]
     if isinstance(value, ProxyError):
         assert str(value).startswith(f"{name}: ")
-        assert name == "sed", value
+        assert name in OF_A_SPACE, value
     else:
         assert math.isfinite(value)
 
@@ -119,6 +124,10 @@ def test_every_proxy_has_a_number_or_says_why_not(name: str) -> None:
 def test_a_proxy_of_architectures_says_so() -> None:
     failure = nas.score(resnet(), SHAPE, "sed")["sed"]
     assert str(failure) == "sed: it is defined for architectures of a space, not for a network"
+    failure = nas.score(resnet(), SHAPE, "zero_shot")["zero_shot"]
+    assert str(failure).endswith(
+        "ask for its members: meco, entropy_flow, decorrelation, norm_growth"
+    )
 
 
 def states() -> tuple[object, ...]:
@@ -206,13 +215,13 @@ def test_what_the_network_draws_by_itself_is_seeded() -> None:
     assert score(net, ["zen"])["zen"] == pytest.approx(first["zen"], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in PROXIES if name != "sed"])
+@pytest.mark.parametrize("name", OF_A_NETWORK)
 def test_proxies_asked_together_do_not_change_each_other(name: str) -> None:
     net = resnet(dropout=0.2)
     net.train()
     with torch.no_grad():
         net(some(8)[0])  # running statistics that are not those of a new network
-    everything = score(net, [other for other in PROXIES if other != "sed"])
+    everything = score(net, OF_A_NETWORK)
     assert score(net, [name])[name] == pytest.approx(everything[name], rel=1e-6)
 
 

@@ -19,6 +19,8 @@ from nas.proxies import PROXIES, Conditions, ProxyError, ProxySpec
 from nas.proxies.base import Outcome
 from nas.proxies.routes import judge, judge_one_by_one
 from spaces import SPACES, CellSpace, Population, Space
+from spaces.cell import Skeleton
+from spaces.nasbench101 import NasBench101
 
 CHEAPER = {"dextr": "dextr:points=2"}
 VARIANTS = [*(CHEAPER.get(name, name) for name in PROXIES), "meco:hooks=conv"]
@@ -27,19 +29,22 @@ VARIANTS += ["meco_opt:hooks=relu", "fisher:per_weight=false"]
 
 def batched(space: Space) -> list[ProxySpec]:
     specs = [ProxySpec.parse(name) for name in VARIANTS]
-    return [spec for spec in specs if spec.route(space) == "batched"]
+    return [spec for spec in specs if spec.route(space) == "batched" and not spec.members]
 
 
 def short(space: Space) -> Space:
-    """Return a space with two cells per stage in the place of five: they differ in nothing."""
-    if not isinstance(space, CellSpace):
+    """Return a space with two cells per stage, which differ in nothing; the large one also thin."""
+    if not isinstance(space, CellSpace | NasBench101):
         return space
     made = copy.copy(space)
     made.__dict__["skeleton"] = dataclasses.replace(space.skeleton, cells=2)
+    if isinstance(space, NasBench101):  # widths that two, three or four vertices cannot share
+        made.__dict__["skeleton"] = Skeleton(widths=(17, 22, 34), cells=2)
     return made
 
 
 SHORT = [short(space) for space in SPACES.values()]
+IN_FLOAT32 = [space for space in SHORT if space.name in ("nats_tss", "nats_sss", "nasbench101")]
 
 
 def asked(spaces: Iterable[Space]) -> list[ParameterSet]:
@@ -52,13 +57,32 @@ def asked(spaces: Iterable[Space]) -> list[ParameterSet]:
 
 #: Relative differences in float32. Where a ReLU's input is 0 but for rounding, one feeder may let a
 #: gradient pass that the other stops; what asks every image by itself feels it most. Measured on 50
-#: cells each, over seeds: ntk 4e-2, gradsign 4e-4, vkdnw 1e-4, plain 6e-5 (a sum of what cancels
-#: before a batch-norm), all others 3e-5 at most.
-FLOAT32 = {"ntk": 0.2, "gradsign": 2e-3, "vkdnw": 1e-3, "plain": 1e-3}
+#: cells each, over seeds: ntk 4e-2, gradsign 4e-4, vkdnw 1e-4, decorrelation 2e-4 (logarithms of
+#: eigenvalues near 0), plain 6e-5 (a sum of what cancels before a batch-norm), all others 3e-5 at
+#: most.
+FLOAT32 = {"ntk": 0.2, "gradsign": 2e-3, "vkdnw": 1e-3, "plain": 1e-3, "decorrelation": 1e-3}
+
+#: In whole NAS-Bench-101 networks either feeder is off by as much from its own float64: measured on
+#: 12 cells, epe_nas 3e-2, meco of convolutions 4e-2, fisher 3e-3, az_trainability 8e-4.
+LARGE = 0.1
+
+
+#: Input to output alone, which is narrowest and widest; a single vertex of each kind; all five in
+#: a row, with edges past them; three that share the output, cut where the later are narrower.
+CELLS_101 = (
+    "conv3x3~+conv3x3~+conv3x3~+conv3x3~+conv3x3~+output~0",
+    "conv3x3~0+conv3x3~+conv3x3~+conv3x3~+conv3x3~+output~1",
+    "conv1x1~0+conv3x3~+conv3x3~+conv3x3~+conv3x3~+output~01",
+    "maxpool3x3~0+conv3x3~+conv3x3~+conv3x3~+conv3x3~+output~1",
+    "conv3x3~0+maxpool3x3~1+conv1x1~2+conv3x3~3+conv1x1~04+output~05",
+    "conv3x3~0+conv1x1~01+maxpool3x3~12+conv3x3~+conv3x3~+output~123",
+)
 
 
 def degenerate(space: Space) -> list[tuple[int, ...]]:
     """All of one choice each: all none, all skip, all pooling, all convolution; all as wide."""
+    if isinstance(space, NasBench101):
+        return [space.from_str(text) for text in CELLS_101]
     sizes = space.dimensions
     return [tuple(min(k, size - 1) for size in sizes) for k in range(max(sizes))]
 
@@ -118,7 +142,7 @@ def test_both_feeders_give_the_same_scores(
     agree(space, name, "float64", monkeypatch)
 
 
-@pytest.mark.parametrize(("space", "name"), asked(SHORT[:2]))
+@pytest.mark.parametrize(("space", "name"), asked(IN_FLOAT32))
 def test_both_feeders_give_nearly_the_same_scores_in_float32(
     space: Space, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,11 +160,11 @@ def test_both_feeders_give_the_same_scores_of_whole_networks(
 
 def agree(space: Space, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # All cells in one batch, also where memory would let only one run at a time.
-    monkeypatch.setattr("nas.proxies.routes.TOGETHER_WITH_GRADIENTS", {"cpu": 10_000})
+    monkeypatch.setattr("nas.proxies.routes._together", lambda *args: 10_000)
     many = many_at_a_time(space, name, population(space), dtype, monkeypatch)
     single = one_by_one(space, dtype)[name]
     assert failures(many) == failures(single)
-    loose = FLOAT32.get(name.split(":")[0], 1e-4)
+    loose = LARGE if space is SPACES["nasbench101"] else FLOAT32.get(name.split(":")[0], 1e-4)
     tolerance = 1e-9 if dtype == "float64" else loose
     assert finite(many) == pytest.approx(finite(single), rel=tolerance, abs=1e-9)
     assert len(finite(many)) >= len(many) - 1  # all but the cell without a path
@@ -149,9 +173,10 @@ def agree(space: Space, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("space", "name"), asked(SHORT))
-def test_a_batch_of_cells_without_a_path_breaks_nothing(
+def test_a_batch_of_a_single_cell_breaks_nothing(
     space: Space, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The first is the one without a path, where there is one.
     nothing = population(space)[:1]
     many = many_at_a_time(space, name, nothing, "float64", monkeypatch)
     single = one_by_one(space, "float64")[name][:1]

@@ -136,6 +136,7 @@ def test_sed_of_a_small_cell_by_hand() -> None:
     flow = H0 + 0.5 * math.log(10 / 9 + 1)  # V = 1 * 10 * 1/9 + 1
     assert only(NATS_TSS, "sed", arch) == pytest.approx(operations + flow)
     assert only(NATS_TSS, "sed:flow=0.0", arch) == pytest.approx(operations)
+    assert only(NATS_TSS, "entropy_flow", arch) == pytest.approx(flow)
     assert only(NATS_TSS, "sed:skip=0.5,flow=0.0", arch) == pytest.approx(operations - 0.5)
 
 
@@ -143,6 +144,7 @@ def test_sed_of_no_path_is_a_failure() -> None:
     result = only(NATS_TSS, "sed", (0,) * 6)
     assert isinstance(result, ProxyError)
     assert str(result) == "sed: no path from input to output (the score would be -inf)"
+    assert isinstance(only(NATS_TSS, "entropy_flow", (0,) * 6), ProxyError)
 
 
 def test_sed_grows_with_width() -> None:

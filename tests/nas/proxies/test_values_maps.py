@@ -224,3 +224,53 @@ def test_az_of_no_block_or_of_a_constant_one_is_a_failure() -> None:
     (value,) = ask_all(["az_progressivity"], nn.Sequential(Block(Times(1, 1))), PLACES)
     assert isinstance(value, ProxyError)
     assert "fewer than two building blocks" in str(value)
+
+
+#: Two channels of four positions with squared correlation 4 ** 2 / (4 * 6) = 2 / 3, and others.
+CORRELATED = given(doubles([[[[1, -1], [1, -1]], [[2, -1], [0, -1]]]]))
+FOUR_CHANNELS = given(
+    doubles([[[[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[2, -1], [0, -1]], [[1, -1], [-1, 1]]]])
+)
+
+
+def test_decorrelation() -> None:
+    same = Block(Times(3, -2))  # scale and sign of a channel do not matter
+    one, two = nn.Sequential(same), nn.Sequential(same, Block(Times(1, 1)))
+    for net in (one, two):  # a mean over blocks
+        assert ask_net("decorrelation", net, CORRELATED) == pytest.approx(math.log(1 / 3))
+    # Groups 0, 2 (as above) and 1, 3 (no correlation): a mean over groups.
+    net = nn.Sequential(Block(Times(1, 1, 1, 1)))
+    half = ask_net("decorrelation:channels=2", net, FOUR_CHANNELS)
+    assert half == pytest.approx(math.log(1 / 3) / 2)
+    # The second channel is the first: eigenvalues 2 and, in place of 0, 1e-6.
+    copied = nn.Sequential(Block(conv([[[[1]], [[0]]], [[[1]], [[0]]]])))
+    twice = ask_net("decorrelation", copied, CORRELATED)
+    assert twice == pytest.approx(math.log(2) + math.log(1e-6), rel=1e-9)
+
+
+def test_norm_growth() -> None:
+    doubled, third = Block(Times(2, 2)), Block(Times(1 / 3, 1 / 3))
+    one = nn.Sequential(doubled)
+    assert ask_net("norm_growth", one, CORRELATED) == pytest.approx(math.log(2), rel=1e-12)
+    both = nn.Sequential(doubled, third)
+    assert ask_net("norm_growth", both, CORRELATED) == pytest.approx(math.log(2 / 3), rel=1e-12)
+    # Sums of squares: 4 + 6 enter; 4 and 4 * 6 leave. Per entry, whatever the channels.
+    uneven = nn.Sequential(Block(Times(1, 2)))
+    assert ask_net("norm_growth", uneven, CORRELATED) == pytest.approx(math.log(28 / 10) / 2)
+    first = nn.Sequential(Block(conv([[[[1]], [[0]]]])))
+    assert ask_net("norm_growth", first, CORRELATED) == pytest.approx(math.log(1 / (10 / 8)) / 2)
+
+
+def test_blocks_that_lower_the_resolution_are_not_looked_at() -> None:
+    halved = Block(nn.AvgPool2d(2))
+    net = nn.Sequential(Block(Times(2, 2)), halved)
+    assert ask_net("norm_growth", net, CORRELATED) == pytest.approx(math.log(2), rel=1e-12)
+    for value in ask_all(["norm_growth", "decorrelation"], nn.Sequential(halved), CORRELATED):
+        assert isinstance(value, ProxyError)
+        assert "no building block keeps the resolution" in str(value)
+
+
+def test_norm_growth_of_nothing_is_a_failure() -> None:
+    net = nn.Sequential(Block(Times(0, 0)), Block(Times(1, 1)))
+    (value,) = ask_all(["norm_growth"], net, CORRELATED)
+    assert isinstance(value, ProxyError)
