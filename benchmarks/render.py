@@ -175,7 +175,56 @@ def shared_weights() -> str:
     return "\n".join([*lines, "", where(result["environment"])])
 
 
+def zero_shot(name: str) -> str:
+    """Return the table of `zero_shot.py` for one benchmark table."""
+    result = load("zero_shot")
+    found = result[name]
+    digits = 2 if max(found["best"]) > 1 else 4  # percent, or a fraction
+    columns = " / ".join(found["columns"])
+    lines = [
+        f"| {columns} | first pick, mean (worst) | best of the first ten | Kendall |",
+        "|---|---|---|---|",
+    ]
+    for rule, row in found["rules"].items():
+        first, ten, tau = row["first"], row["first_ten"], row["kendall"]
+        lines.append(
+            f"| `{rule}` | {several(first['mean'], digits)} ({several(first['worst'], digits)}) | "
+            f"{several(ten['mean'], digits)} | "
+            f"{' / '.join(map(short, tau['mean']))} (sd {max(tau['std']):.3f}) |"
+        )
+    low, high = found["seeds"]
+    note = (
+        f"{found['rows']:,} rows, {found['functions']:,} functions, seeds {low} to {high}; best "
+        f"possible {several(found['best'], digits)}."
+    )
+    return "\n".join([*lines, "", f"{note} {where(result['environment'])}"])
+
+
+def several(values: list[float], digits: int) -> str:
+    """Return ``94.31 / 73.32``."""
+    return " / ".join(f"{value:.{digits}f}" for value in values)
+
+
+def bands() -> str:
+    """Return how norm growth ranks cells that the other members place alike."""
+    found = load("zero_shot")["nats_tss"]
+    lines = [
+        "| place by the other three | cells | norm growth: Kendall C10 / C100 / IN16 | "
+        "the other three |",
+        "|---|---|---|---|",
+    ]
+    for row in found["bands_first_seed"]:
+        low, high = row["band"]
+        growth, others = (" / ".join(map(short, row[key])) for key in ("norm growth", "the others"))
+        lines.append(f"| {low:.2f} to {high:.2f} | {row['n']:,} | {growth} | {others} |")
+    return "\n".join(lines)
+
+
 TABLES = {
+    "zero-shot-tss": lambda: zero_shot("nats_tss"),
+    "zero-shot-transnas": lambda: zero_shot("transnas_micro"),
+    "zero-shot-nb101": lambda: zero_shot("nasbench101"),
+    "zero-shot-bands": bands,
     "tss": lambda: ranks("tss"),
     "reference": lambda: ranks("tss_reference"),
     "choice-even": lambda: choice("even"),

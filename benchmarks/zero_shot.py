@@ -130,7 +130,6 @@ def main() -> None:
         choose(args.data)
         return
     result = json.loads(args.out.read_text()) if args.out.exists() else {}
-    result["environment"] = environment(device="cpu", seed=0)
     for name in args.tables:
         table = Table(args.data, name)
         found: dict[str, list[dict[str, list[float]]]] = {}
@@ -151,6 +150,7 @@ def main() -> None:
             "bands_first_seed": in_bands,
         }
         show(name, table.columns, summary)
+    result["environment"] = environment(device="cpu", seed=args.first_seed)
     text = json.dumps(result, indent=1).replace(str(args.data), "DATA")  # no path of this machine
     args.out.write_text(text + "\n")
 
