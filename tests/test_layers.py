@@ -19,7 +19,7 @@ FLOORS = ("spaces", "searchers", "nas")
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing"},
     {"networks"},
-    {"proxies", "benchmark", "training", "features"},
+    {"proxies", "benchmark", "training", "features", "predictor"},
     {"oracle", "explanation", "design", "scoring"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank"},
