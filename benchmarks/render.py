@@ -220,7 +220,53 @@ def bands() -> str:
     return "\n".join(lines)
 
 
+def predictor() -> str:
+    """Return the table of `predictor.py`."""
+    result = load("predictor")
+    lines = [
+        "| recipe | n | Kendall C10 / C100 / IN16 | MAE, points | Kendall, best tenth | "
+        "Kendall, stratified test | 90 % interval holds, % | found cell below the best, points |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    keys = list(dict.fromkeys((row["recipe"], row["n"]) for row in result["rows"]))
+    for recipe, n in sorted(keys, key=lambda key: (key[0] != "gaussian_process", key[1])):
+        rows = [row for row in result["rows"] if (row["recipe"], row["n"]) == (recipe, n)]
+        spread = max(std(of(row, "random", "kendall")) for row in rows)
+        covered = [
+            mean([100 * seed["random"]["coverage"]["overall"] for seed in row["seeds"]])
+            for row in rows
+        ]
+        below = [mean([seed["found"] for seed in row["seeds"]]) for row in rows]
+        lines.append(
+            f"| `{recipe}` | {n:,} | "
+            f"{' / '.join(short(mean(of(row, 'random', 'kendall'))) for row in rows)} "
+            f"(sd {spread:.3f}) | "
+            f"{several([mean(of(row, 'random', 'mae')) for row in rows], 2)} | "
+            f"{' / '.join(short(mean(of(row, 'random', 'kendall_best_tenth'))) for row in rows)} | "
+            f"{' / '.join(short(mean(of(row, 'stratified', 'kendall'))) for row in rows)} | "
+            f"{several(covered, 0)} | {several(below, 2)} |"
+        )
+    return "\n".join([*lines, "", where(result["environment"])])
+
+
+def of(row: dict[str, Any], kind: str, key: str) -> list[float]:
+    """Return one figure of all seeds."""
+    return [seed[kind][key] for seed in row["seeds"]]
+
+
+def mean(values: list[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)
+
+
+def std(values: list[float]) -> float:
+    """Return the standard deviation of a sample."""
+    middle = mean(values)
+    return float((sum((x - middle) ** 2 for x in values) / max(1, len(values) - 1)) ** 0.5)
+
+
 TABLES = {
+    "predictor": predictor,
     "zero-shot-tss": lambda: zero_shot("nats_tss"),
     "zero-shot-transnas": lambda: zero_shot("transnas_micro"),
     "zero-shot-nb101": lambda: zero_shot("nasbench101"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nas.oracle import OwnProxy as OwnProxy
     from nas.oracle import Score as Score
     from nas.oracle import Verdict as Verdict
+    from nas.predictor.predictor import Predicted as Predicted
+    from nas.predictor.predictor import Predictor as Predictor
     from nas.proxies import PROXIES as PROXIES
     from nas.proxies.base import Conditions as Conditions
     from nas.proxies.base import ProxyError as ProxyError
@@ -51,6 +53,8 @@ _HOMES = {
     "OwnProxy": "nas.oracle",
     "Score": "nas.oracle",
     "Verdict": "nas.oracle",
+    "Predicted": "nas.predictor.predictor",
+    "Predictor": "nas.predictor.predictor",
     "PROXIES": "nas.proxies",
     "Conditions": "nas.proxies.base",
     "ProxyError": "nas.proxies.base",

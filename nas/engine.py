@@ -285,7 +285,8 @@ class Searcher:
         self,
         *,
         space: str | Space = "nats_tss",
-        proxy: str | ProxySpec | OwnProxy = "meco",
+        proxy: str | ProxySpec | OwnProxy | None = None,
+        oracle: str | ProxySpec | OwnProxy | None = None,
         strategy: str | StrategyInfo | StrategyFactory | Strategy = "evolution",
         strategy_options: Mapping[str, Any] | None = None,
         budget: int = 500,
@@ -309,6 +310,8 @@ class Searcher:
             space: A name of ``nas.SPACES``, or a space of your own.
             proxy: A name, options behind a colon (``"meco:hooks=reference"``), or a callable of
                 your own (:class:`nas.oracle.OwnProxy`).
+            oracle: The same, for what is no proxy in the narrow sense: a fitted
+                :class:`nas.predictor.Predictor`. One of the two; by default ``proxy="meco"``.
             strategy: A name of ``nas.STRATEGIES``, or an entry of it; a class or function called
                 as ``strategy(space, seed=..., **strategy_options)``; or a fresh strategy object,
                 which serves one run.
@@ -353,6 +356,9 @@ class Searcher:
             dtype=dtype,
             device=device,
         )
+        if proxy is not None and oracle is not None:
+            raise NasError("proxy and oracle: expected one of them, got both")
+        proxy = next((x for x in (proxy, oracle) if x is not None), "meco")
         self._proxy, self._tie_break, self._direction = proxy, tie_break, direction
         if exhaustive not in ("never", "when_cheaper"):
             raise NasError(f"exhaustive: expected 'never' or 'when_cheaper', got {exhaustive!r}")
@@ -376,14 +382,14 @@ class Searcher:
             self._check_strategy_object(strategy)
         else:
             self._make_strategy()  # a wrong option is told now, not at run
-        oracle = self._make_oracle(None)
+        judge = self._make_oracle(None)
         if cache is not None:
-            oracle.check_lasting()
+            judge.check_lasting()
         self.settings: dict[str, Any] = {
             "space": self.space.name,
-            "proxy": oracle.proxy,
+            "proxy": judge.proxy,
             "direction": direction,
-            "tie_break": oracle.tie_break,
+            "tie_break": judge.tie_break,
             "strategy": _strategy_name(strategy),
             "strategy_options": self._strategy_options,
             "budget": budget,
@@ -391,7 +397,7 @@ class Searcher:
             "seed": seed,
             "conditions": asdict(self.conditions),
         }
-        advice = oracle.warning()
+        advice = judge.warning()
         if advice is not None:
             warnings.warn(advice, DirectionWarning, stacklevel=2)
 
@@ -463,9 +469,10 @@ class Searcher:
 def _whole_if_cheaper(space: Space, proxy: str | ProxySpec | OwnProxy, budget: int) -> int | None:
     """Return the number of distinct architectures if ranking all is cheaper than the budget."""
     spec = ProxySpec.parse(proxy) if isinstance(proxy, str) else proxy
-    if not isinstance(spec, ProxySpec):
+    gain = getattr(spec, "gain", None)
+    if gain is None:  # what an own proxy costs is not known
         return None
-    most = budget * spec.gain(space)
+    most = budget * gain(space)
     if len(space) > 10 * most:  # so many cannot be equal in function
         return None
     try:

@@ -25,6 +25,7 @@ from spaces.base import Arch, Costs, Population, Space
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
 if TYPE_CHECKING:
+    from nas.predictor.predictor import Predictor
     from nas.proxies.ensemble import Joined, Reference
 
 Direction = Literal["maximise", "minimise"]
@@ -252,6 +253,16 @@ class Oracle:
         return self._judge.spec
 
     @property
+    def predictor(self) -> Predictor | None:
+        """The fitted predictor that judges, if one does."""
+        from nas.predictor.predictor import Predictor, remembered  # late: few searches have one
+
+        if isinstance(self._judge.call, Predictor):
+            return self._judge.call
+        spec = self.spec
+        return None if spec is None or spec.name != "predicted" else remembered(spec.options.file)
+
+    @property
     def tie_break(self) -> str | None:
         """The second proxy as a person writes it."""
         return None if self._second is None else self._second.proxy
@@ -358,29 +369,9 @@ class Oracle:
     def _score_members(
         self, specs: Sequence[ProxySpec], archs: Sequence[Arch]
     ) -> list[list[float | ProxyError]]:
-        """Score by several proxies in shared passes; the cache is that of each proxy alone."""
-        oracles = [
-            Oracle(self.space, spec, conditions=self.conditions, cache=self.cache) for spec in specs
-        ]
-        keys = [[oracle.key(arch) for arch in archs] for oracle in oracles]
-        known = self.cache.get_many(list(chain.from_iterable(keys)))
-        places = {
-            arch: i for i, arch in enumerate(archs) if any(row[i] not in known for row in keys)
-        }
-        missing = list(places)
-        for start in range(0, len(missing), self.batch_size):
-            some = missing[start : start + self.batch_size]
-            table = score_batch(self.space, specs, some, self.conditions)
-            new = {
-                row[places[arch]]: self._finding(answer)
-                for row, answers in zip(keys, table, strict=True)
-                for arch, answer in zip(some, answers, strict=True)
-            }
-            known.update((key, finding.verdict) for key, finding in new.items())
-            lasting = {key: finding.verdict for key, finding in new.items() if finding.lasting}
-            known.update(self.cache.put_many(lasting))
-        found = [[known[key] for key in row] for row in keys]
-        return [[ProxyError(x) if isinstance(x, str) else x for x in row] for row in found]
+        return score_together(
+            self.space, specs, archs, self.conditions, self.cache, batch_size=self.batch_size
+        )
 
     def costs(self, archs: Sequence[Arch]) -> Costs:
         """Count parameters and multiply-accumulates at the classes and resolution of the search."""
@@ -442,7 +433,7 @@ class Oracle:
             known.update(self.cache.put_many(lasting))
         return known
 
-    def _evaluate(self, archs: Sequence[Arch]) -> list[_Finding]:
+    def _evaluate(self, archs: Sequence[Arch]) -> list[Finding]:
         """Call the proxy; when it raises, call it once per architecture to find the culprits."""
         try:
             return self._call(archs)
@@ -450,10 +441,10 @@ class Oracle:
             raise
         except _ANNOUNCED as error:
             if len(archs) == 1:
-                return [_Finding(_reason(error), lasting=True)]
+                return [Finding(_reason(error), lasting=True)]
         except _UNANNOUNCED as error:
             if len(archs) == 1:
-                return [_Finding(_reason(error), lasting=False, error=error)]
+                return [Finding(_reason(error), lasting=False, error=error)]
         findings = list(chain.from_iterable(self._evaluate([arch]) for arch in archs))
         last = findings[-1].error
         if last is not None and all(finding.error is not None for finding in findings):
@@ -461,7 +452,7 @@ class Oracle:
             raise last
         return findings
 
-    def _call(self, archs: Sequence[Arch]) -> list[_Finding]:
+    def _call(self, archs: Sequence[Arch]) -> list[Finding]:
         spec = self.spec
         if spec is not None and spec.members:
             members = [member for member, _ in spec.members]
@@ -473,11 +464,12 @@ class Oracle:
             raise TypeError(
                 f"proxy {self.proxy} returned {len(answers)} answers for {len(archs)} architectures"
             )
-        return [self._finding(answer) for answer in answers]
+        return [self.finding(answer) for answer in answers]
 
-    def _finding(self, answer: float | ProxyError) -> _Finding:
+    def finding(self, answer: float | ProxyError) -> Finding:
+        """Return what an answer of the proxy means."""
         if isinstance(answer, ProxyError):
-            return _Finding(_reason(answer), lasting=answer.lasting)
+            return Finding(_reason(answer), lasting=answer.lasting)
         if not hasattr(answer, "__float__"):
             raise TypeError(
                 f"proxy {self.proxy}: expected a number or a ProxyError, "
@@ -485,11 +477,60 @@ class Oracle:
             )
         value = float(answer)
         if not math.isfinite(value):
-            return _Finding(f"the score is not finite: {value}", lasting=True)
-        return _Finding(value + 0.0, lasting=True)  # -0.0 becomes 0.0, as SQLite would make it
+            return Finding(f"the score is not finite: {value}", lasting=True)
+        return Finding(value + 0.0, lasting=True)  # -0.0 becomes 0.0, as SQLite would make it
 
 
-class _Finding(NamedTuple):
+def score_together(
+    space: Space,
+    specs: Sequence[ProxySpec],
+    archs: Sequence[Arch],
+    conditions: Conditions,
+    cache: Cache,
+    *,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[float | ProxyError]]:
+    """Score by several proxies in shared passes, with the cache of each proxy alone.
+
+    What was scored before is not scored again, whoever asked for it; what is new is kept batch by
+    batch, so that a killed process loses one at most.
+
+    Args:
+        space: Where the architectures live.
+        specs: Proxies.
+        archs: In the form that is to be scored; repeats are scored once.
+        conditions: What else a score depends on.
+        cache: Where verdicts are kept.
+        batch_size: Architectures per pass and transaction.
+        progress: Called after each batch with (architectures done, all that were not known).
+
+    Returns:
+        One list per proxy.
+    """
+    oracles = [Oracle(space, spec, conditions=conditions, cache=cache) for spec in specs]
+    keys = [[oracle.key(arch) for arch in archs] for oracle in oracles]
+    known = cache.get_many(list(chain.from_iterable(keys)))
+    places = {arch: i for i, arch in enumerate(archs) if any(row[i] not in known for row in keys)}
+    missing = list(places)
+    for start in range(0, len(missing), batch_size):
+        some = missing[start : start + batch_size]
+        table = score_batch(space, specs, some, conditions)
+        new = {
+            row[places[arch]]: oracle.finding(answer)
+            for oracle, row, answers in zip(oracles, keys, table, strict=True)
+            for arch, answer in zip(some, answers, strict=True)
+        }
+        known.update((key, finding.verdict) for key, finding in new.items())
+        lasting = {key: finding.verdict for key, finding in new.items() if finding.lasting}
+        known.update(cache.put_many(lasting))
+        if progress is not None:
+            progress(start + len(some), len(missing))
+    found = [[known[key] for key in row] for row in keys]
+    return [[ProxyError(x) if isinstance(x, str) else x for x in row] for row in found]
+
+
+class Finding(NamedTuple):
     """What came of one architecture.
 
     Attributes:
@@ -547,6 +588,8 @@ def _identity(spec: ProxySpec) -> dict[str, object]:
     identity = {"proxy": spec.name, "options": spec.settings, "revision": spec.proxy.revision}
     if spec.members:
         identity["members"] = [_identity(member) for member, _ in spec.members]
+    if spec.proxy.content is not None:  # not where the file lies, but what is in it
+        identity["options"] = spec.proxy.content(spec.options)
     return identity
 
 

@@ -31,6 +31,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     create_model,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
@@ -49,33 +50,51 @@ if TYPE_CHECKING:
 COMMAND_LINE = "<command line>"
 DEFAULT_STRATEGY = "evolution"
 SCHEMA_NAME = "recipe.schema.json"
-_SELECTORS = ("proxy", "tie_break", "strategy")  # a name, or a mapping of a name and its options
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a recipe of some kind may hold.
+
+    Attributes:
+        model: Its values.
+        sections: Keys that hold a mapping of their own.
+        selectors: Keys that hold a name, or a mapping of a name and its options; and their tables.
+    """
+
+    model: type[BaseModel]
+    sections: Mapping[str, type[BaseModel]]
+    selectors: Mapping[str, Mapping[str, Any]]
 
 
 class RecipeError(YamlError):
     """A recipe that cannot be used; the message has one line per fault."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a recipe: strict about kinds of values, and about keys."""
+
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class StrategyChoice(_Section):
+class Choice(Section):
     """A strategy by name, with its options; those left out are at their defaults."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-def _refuse(text: str) -> PydanticCustomError:
+def refuse(text: str) -> PydanticCustomError:
+    """Return the error by which a validator refuses a value, in our own words."""
     return PydanticCustomError("refused", "{text}", {"text": text})
 
 
-def _space_name(name: str) -> str:
+def space_name(name: str) -> str:
+    """Return the name of a space, checked."""
     try:
         look_up(SPACES, name, kind="space")
     except NasError as error:
-        raise _refuse(str(error)) from None
+        raise refuse(str(error)) from None
     return name
 
 
@@ -89,37 +108,47 @@ def _proxy(value: object) -> object:
             proxy = look_up(PROXIES, name, kind="proxy")
             return str(ProxySpec.make(name, _check_options(proxy.options, options)))
     except NasError as error:
-        raise _refuse(str(error)) from None
+        raise refuse(str(error)) from None
     except RecursionError:
-        raise _refuse(f"nested too deeply, got {shown(value)}") from None
-    raise _refuse(f"expected a proxy's name, or a mapping with one, got {shown(value)}")
+        raise refuse(f"nested too deeply, got {shown(value)}") from None
+    raise refuse(f"expected a proxy's name, or a mapping with one, got {shown(value)}")
 
 
-def _strategy(value: object) -> StrategyChoice:
-    """Return the choice that a text or a mapping with a name stands for, defaults filled in."""
-    if isinstance(value, StrategyChoice):
+def choice_of(table: Mapping[str, Any], kind: str, value: object) -> Choice:
+    """Return the choice that a text or a mapping with a name stands for, defaults filled in.
+
+    Args:
+        table: What there is to choose from; its entries have ``options``, a dataclass.
+        kind: What it holds, for messages.
+        value: What the recipe says.
+    """
+    if isinstance(value, Choice):
         return value
     if not isinstance(value, str | Mapping):
-        raise _refuse(f"expected a strategy's name, or a mapping with one, got {shown(value)}")
+        raise refuse(f"expected a {kind}'s name, or a mapping with one, got {shown(value)}")
     name, options = _name_and_options({"name": value} if isinstance(value, str) else value)
     try:
-        strategy = look_up(STRATEGIES, name, kind="strategy")
+        chosen = look_up(table, name, kind=kind)
     except NasError as error:
-        raise _refuse(str(error)) from None
-    given = _check_options(strategy.options, options)
+        raise refuse(str(error)) from None
+    given = _check_options(chosen.options, options)
     defaults = {
         field.name: field.default
-        for field in dataclasses.fields(strategy.options)
+        for field in dataclasses.fields(chosen.options)
         if field.default is not dataclasses.MISSING
     }
-    return StrategyChoice(name=name, options=defaults | given)
+    return Choice(name=name, options=defaults | given)
+
+
+def _strategy(value: object) -> Choice:
+    return choice_of(STRATEGIES, "strategy", value)
 
 
 def _name_and_options(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = value.get("name")
     if not isinstance(name, str):
         got = f"got {shown(name)}" if "name" in value else "got none"
-        raise _refuse(f"expected a mapping with the key 'name', a text, {got}")
+        raise refuse(f"expected a mapping with the key 'name', a text, {got}")
     return name, {key: option for key, option in value.items() if key != "name"}
 
 
@@ -133,7 +162,7 @@ def _options_model(options: type) -> type[BaseModel]:
         if field.default_factory is not dataclasses.MISSING:
             default = Field(default_factory=field.default_factory)
         fields[field.name] = (hints[field.name], default)
-    return create_model(options.__name__, __base__=_Section, **fields)
+    return create_model(options.__name__, __base__=Section, **fields)
 
 
 def _check_options(options: type, given: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +178,7 @@ def _check_options(options: type, given: dict[str, Any]) -> dict[str, Any]:
     except (NasError, ValueError) as error:
         culprit = re.split(r"\W", str(error), maxsplit=1)[0]  # "population must be at least 2, ..."
         place = (culprit,) if culprit in given else ()
-        details = InitErrorDetails(type=_refuse(str(error)), loc=place, input=given)
+        details = InitErrorDetails(type=refuse(str(error)), loc=place, input=given)
         raise ValidationError.from_exception_data(options.__name__, [details]) from None
     return values
 
@@ -162,15 +191,29 @@ def _existing(text: str, info: ValidationInfo) -> str:
         if _is_file(path):
             return str(path.resolve())
     looked = " and ".join(dict.fromkeys(str(folder) for folder in folders))
-    raise _refuse(f"no such file: {text!r}; looked in {looked}")
+    raise refuse(f"no such file: {text!r}; looked in {looked}")
 
 
-def _benchmark(text: str, info: ValidationInfo) -> str:
+def benchmark_column(text: str, info: ValidationInfo) -> str:
     """Return ``FILE:COLUMN`` with an absolute path."""
     path, colon, column = text.rpartition(":")
     if not colon or not path or not column:
-        raise _refuse(f"expected FILE:COLUMN such as 'table.csv.gz:c10_test_200', got {text!r}")
+        raise refuse(f"expected FILE:COLUMN such as 'table.csv.gz:c10_test_200', got {text!r}")
     return f"{_existing(path, info)}:{column}"
+
+
+def _predictor_file(text: str, info: ValidationInfo) -> str:
+    """Return the name of a shipped predictor, or the absolute path of a file."""
+    from nas.predictor.predictor import shipped_predictors  # late: few recipes name one
+
+    shipped = shipped_predictors()
+    if text in shipped:
+        return text
+    try:
+        return _existing(text, info)
+    except PydanticCustomError as error:
+        hint = did_you_mean(text, list(shipped)).replace(" Did", "; did", 1)
+        raise refuse(f"{error}{hint}; shipped: {', '.join(shipped) or 'none'}") from None
 
 
 def _written(text: str) -> str:
@@ -181,13 +224,14 @@ def _device(text: str) -> str:
     kind, _, number = text.partition(":")
     allowed = kind in ("cpu", "cuda", "mps") and (number.isdecimal() or number == "")
     if not allowed or text.endswith(":"):
-        raise _refuse(f"expected 'cpu', 'cuda', 'cuda:N' or 'mps', got {text!r}")
+        raise refuse(f"expected 'cpu', 'cuda', 'cuda:N' or 'mps', got {text!r}")
     return text
 
 
-def _run_name(text: str) -> str:
+def run_name(text: str) -> str:
+    """Return a name that may be that of a folder, checked."""
     if not text or len(text) > 60 or not all(c.isalnum() or c in "-_." for c in text):
-        raise _refuse(
+        raise refuse(
             f"expected 1 to 60 letters, digits, '-', '_' or '.', for a folder's name, got {text!r}"
         )
     return text
@@ -207,7 +251,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-class ConditionsSection(_Section):
+class ConditionsSection(Section):
     """Everything besides the architecture that a score depends on."""
 
     num_classes: int = Field(default=10, ge=1, le=100_000, description="Width of the classifier.")
@@ -229,28 +273,39 @@ class ConditionsSection(_Section):
     )
 
 
-class ReportSection(_Section):
+class ReportSection(Section):
     """What is shown and where the run folder goes."""
 
     top: int = Field(default=10, ge=1, le=1000, description="How many architectures are shown.")
     folder: str = Field(default="runs", min_length=1, description="Where run folders are made.")
 
 
-class Recipe(_Section):
+class OracleSection(Section):
+    """What judges, where it is no proxy in the narrow sense."""
+
+    predictor: str = Field(
+        min_length=1, description="A file that `nas fit` wrote, or the name of a shipped predictor."
+    )
+
+
+class Recipe(Section):
     """One search, completely described."""
 
-    name: Annotated[str, AfterValidator(_run_name)] = Field(
+    name: Annotated[str, AfterValidator(run_name)] = Field(
         default="search",
         description="Part of the run folder's name; the file's name when left out.",
     )
     summary: str = Field(default="", description="One line for a person.")
-    space: Annotated[str, AfterValidator(_space_name)] = Field(
+    space: Annotated[str, AfterValidator(space_name)] = Field(
         description="Where to search; `nas list` shows the names."
     )
     proxy: Annotated[str, BeforeValidator(_proxy)] = Field(
         description="What to search by: a name, 'name:option=value,...', or a mapping with a name."
     )
-    strategy: Annotated[StrategyChoice, BeforeValidator(_strategy)] = Field(
+    oracle: OracleSection | None = Field(
+        default=None, exclude=True, description="A fitted predictor in the place of a proxy."
+    )
+    strategy: Annotated[Choice, BeforeValidator(_strategy)] = Field(
         default_factory=lambda: _strategy(DEFAULT_STRATEGY),
         description="How to propose: a name, or a mapping with a name and options.",
     )
@@ -273,7 +328,7 @@ class Recipe(_Section):
     conditions: ConditionsSection = Field(
         default=ConditionsSection(), description="What else a score depends on."
     )
-    benchmark: Annotated[str, AfterValidator(_benchmark)] | None = Field(
+    benchmark: Annotated[str, AfterValidator(benchmark_column)] | None = Field(
         default=None,
         description="FILE:COLUMN of true accuracies; for the report only, never searched by.",
     )
@@ -281,6 +336,20 @@ class Recipe(_Section):
         default=None, description="Score cache shared between runs; in the run folder when null."
     )
     report: ReportSection = Field(default=ReportSection(), description="What is shown.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _predictor_is_a_proxy(cls, values: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        """Let ``oracle: {predictor: FILE}`` stand for ``proxy: {name: predicted, file: FILE}``."""
+        named = values.get("oracle")
+        if "proxy" in values and "oracle" in values:
+            raise refuse("expected a proxy or an oracle, got both")
+        if isinstance(named, Mapping) and isinstance(named.get("predictor"), str):
+            file = _predictor_file(named["predictor"], info)
+            values = {**values, "proxy": {"name": "predicted", "file": file}}
+        elif "oracle" in values:  # so that only its own fault is told
+            values = {**values, "proxy": "predicted"}
+        return values
 
     def resolved(self) -> dict[str, Any]:
         """Return every setting as plain values; reading them back gives an equal recipe."""
@@ -327,6 +396,17 @@ class Recipe(_Section):
         return parse_truth(self.benchmark, SPACES[self.space])
 
 
+SEARCH = Kind(
+    Recipe,
+    sections={
+        "conditions": ConditionsSection,
+        "report": ReportSection,
+        "oracle": OracleSection,
+    },
+    selectors={"proxy": PROXIES, "tie_break": PROXIES, "strategy": STRATEGIES},
+)
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file.
 
@@ -337,6 +417,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: With every fault of the file and of the overrides.
     """
+    recipe = load_kind(SEARCH, path, overrides)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def load_kind(kind: Kind, path: Path, overrides: Sequence[str] = ()) -> BaseModel:
+    """As :func:`load_recipe`, for a recipe of any kind."""
     try:
         text = path.read_bytes()[: plain_yaml.MAX_CHARACTERS * 4 + 1].decode("utf-8-sig")
     except OSError as error:
@@ -344,7 +431,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except UnicodeDecodeError as error:
         what = f"a recipe is UTF-8 text, byte {error.start} is not"
         raise RecipeError([Problem(str(path), "", what)]) from None
-    return parse_recipe(text, str(path), overrides, folder=path.parent, name=path.stem)
+    return parse_kind(kind, text, str(path), overrides, folder=path.parent, name=path.stem)
 
 
 def parse_recipe(
@@ -367,6 +454,21 @@ def parse_recipe(
     Raises:
         RecipeError: With every fault of the text and of the overrides.
     """
+    recipe = parse_kind(SEARCH, text, source, overrides, folder=folder, name=name)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def parse_kind(
+    kind: Kind,
+    text: str,
+    source: str,
+    overrides: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+    name: str,
+) -> BaseModel:
+    """As :func:`parse_recipe`, for a recipe of any kind."""
     problems: list[Problem] = []
     try:
         document = plain_yaml.parse(text, source)
@@ -378,15 +480,16 @@ def parse_recipe(
         what = f"a recipe is a mapping of keys to values, got {shown(document.value)}"
         raise RecipeError([Problem(document.place(()), "", what)])
     for override in overrides:
-        problems += _override(document, override)
+        problems += _override(kind, document, override)
     document.value.setdefault("name", name)
     context = {"folders": [] if folder is None else [folder.absolute()]}
     try:
-        recipe = Recipe.model_validate(document.value, context=context)
+        recipe = kind.model.model_validate(document.value, context=context)
     except ValidationError as error:
         known = {(problem.where, problem.path) for problem in (*document.problems, *problems)}
-        explained = [_explain(details, document) for details in error.errors(include_url=False)]
-        problems += [found for found in explained if (found.where, found.path) not in known]
+        found = error.errors(include_url=False)
+        explained = [_explain(kind, details, document) for details in found]
+        problems += [new for new in explained if (new.where, new.path) not in known]
     problems = [*document.problems, *problems]
     if problems:
         raise RecipeError(sorted(dict.fromkeys(problems), key=_line))
@@ -399,7 +502,7 @@ def _line(problem: Problem) -> tuple[bool, int]:
     return problem.where == COMMAND_LINE, int(line) if line.isdecimal() else 0
 
 
-def _override(document: Document, override: str) -> list[Problem]:
+def _override(kind: Kind, document: Document, override: str) -> list[Problem]:
     """Change ``document`` as ``dotted.key=value`` says; return what is wrong with it."""
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
@@ -413,7 +516,7 @@ def _override(document: Document, override: str) -> list[Problem]:
     target: Any = document.value
     for depth, step in enumerate(path[:-1]):
         inner = target.get(step, DEFAULT_STRATEGY if path[:1] == ("strategy",) else {})
-        if step in _SELECTORS and depth == 0 and not isinstance(inner, dict):
+        if step in kind.selectors and depth == 0 and not isinstance(inner, dict):
             inner = _spelled_out(step, inner)
         if not isinstance(inner, dict):
             what = f"{dotted(path[: depth + 1])} is {shown(inner)}, which has no keys"
@@ -455,17 +558,18 @@ _LIMITS = {
     "less_than_equal": ("must be at most {}", "le"),
     "less_than": ("must be less than {}", "lt"),
     "string_too_short": ("must have at least {} character", "min_length"),
+    "too_short": ("must have at least {} entry", "min_length"),
 }
 
 
-def _explain(details: ErrorDetails, document: Document) -> Problem:
+def _explain(recipe: Kind, details: ErrorDetails, document: Document) -> Problem:
     """Return a pydantic error in the words of this project."""
     path = tuple(details["loc"])
     kind, got, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "refused":
         text = str(context["text"])
     elif kind == "extra_forbidden":
-        text = _unknown_key(path, document)
+        text = _unknown_key(recipe, path, document)
     elif kind == "missing":
         return Problem(document.place(path[:-1]), dotted(path), "required, but missing")
     elif kind == "literal_error":
@@ -482,8 +586,8 @@ def _explain(details: ErrorDetails, document: Document) -> Problem:
     return Problem(document.place(path), dotted(path), text)
 
 
-def _unknown_key(path: plain_yaml.Path, document: Document) -> str:
-    known = _known_keys(path[:-1], document.value)
+def _unknown_key(recipe: Kind, path: plain_yaml.Path, document: Document) -> str:
+    known = _known_keys(recipe, path[:-1], document.value)
     hint = did_you_mean(str(path[-1]), known)
     return (
         f"unknown key{hint.replace(' Did', '; did', 1)}{'' if hint else '.'} Known: "
@@ -491,21 +595,15 @@ def _unknown_key(path: plain_yaml.Path, document: Document) -> str:
     )
 
 
-def _known_keys(path: plain_yaml.Path, recipe: dict[str, Any]) -> list[str]:
+def _known_keys(kind: Kind, path: plain_yaml.Path, recipe: dict[str, Any]) -> list[str]:
     """Return the keys that the mapping at ``path`` of a recipe may have."""
-    section = path[0] if path else ""
-    if section == "conditions":
-        return list(ConditionsSection.model_fields)
-    if section == "report":
-        return list(ReportSection.model_fields)
-    if section in _SELECTORS:
-        return ["name", *(f.name for f in dataclasses.fields(_options_type(str(section), recipe)))]
-    return list(Recipe.model_fields)
-
-
-def _options_type(selector: str, recipe: dict[str, Any]) -> Any:  # noqa: ANN401 - a dataclass type
-    table: Mapping[str, Any] = STRATEGIES if selector == "strategy" else PROXIES
-    return table[recipe[selector]["name"]].options
+    section = str(path[0]) if path else ""
+    if section in kind.sections:
+        return list(kind.sections[section].model_fields)
+    if section in kind.selectors:
+        options = kind.selectors[section][recipe[section]["name"]].options
+        return ["name", *(field.name for field in dataclasses.fields(options))]
+    return list(kind.model.model_fields)
 
 
 def _not_among(expected: str, got: object) -> str:
@@ -562,7 +660,7 @@ def recipe_schema() -> dict[str, Any]:
     """Return the JSON schema that editors check and complete recipes with."""
     schema = Recipe.model_json_schema()
     definitions, properties = schema["$defs"], schema["properties"]
-    del definitions["StrategyChoice"]
+    del definitions["Choice"]
     _rename(properties, "space", {"enum": sorted(SPACES)})
     strategies = _selector_schema({name: info.options for name, info in STRATEGIES.items()})
     proxies = _selector_schema({name: proxy.options for name, proxy in PROXIES.items()})

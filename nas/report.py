@@ -237,6 +237,12 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
     found = [
         _found(arch, truth) for arch in (result.top(recipe.report.top) if result.trials else [])
     ]
+    predictor = result.oracle.predictor
+    if predictor is not None:
+        for row, predicted in zip(
+            found, predictor.predict([row["arch"] for row in found]), strict=True
+        ):
+            row["low"], row["high"] = predicted.low, predicted.high
     summary: dict[str, Any] = {
         "name": recipe.name,
         "best": found[0] if found else None,

@@ -22,7 +22,7 @@ NAS_ORDER = (
     {"proxies", "benchmark", "training", "features", "predictor"},
     {"oracle", "explanation", "design", "scoring"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank"},
+    {"recipe", "report", "export", "rank", "fitting"},
     {"cli", "__init__", "__main__"},
 )
 

@@ -165,13 +165,19 @@ def _show(summary: dict[str, Any]) -> None:
     from nas.report import verdict_text
 
     table = summary["benchmark"]
-    headers = ["#", "score", "params", "MFLOPs"]
+    predicted = "low" in summary["top"][0]
+    headers = ["#", *(["predicted", "90 % interval"] if predicted else ["score"])]
+    headers += ["params", "MFLOPs"]
     if table is not None:
         headers += ["accuracy %" if table["measure"] else table["column"], "rank"]
     rows = []
     for place, found in enumerate(summary["top"], start=1):
-        row = [str(place), number_text(found["score"]), f"{found['params']:,}"]
-        row.append(f"{found['flops'] / 1e6:,.2f}")
+        row = [str(place)]
+        if predicted:
+            row += [f"{found['score']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}"]
+        else:
+            row.append(number_text(found["score"]))
+        row += [f"{found['params']:,}", f"{found['flops'] / 1e6:,.2f}"]
         if table is not None:
             known = found["truth"] is not None
             row += [f"{found['truth']:.2f}", f"{found['rank']:,}"] if known else ["-", "-"]

@@ -27,6 +27,7 @@ from nas.proxies.norm_growth import NORM_GROWTH
 from nas.proxies.ntk import NTK
 from nas.proxies.nwot import NWOT, NWOT_BY_LAYER
 from nas.proxies.plain import PLAIN
+from nas.proxies.predicted import PREDICTED
 from nas.proxies.sed import ENTROPY_FLOW, SED
 from nas.proxies.snip import SNIP
 from nas.proxies.swap import SWAP, SWAP_REG
@@ -40,6 +41,7 @@ PROXIES: dict[str, Proxy] = table_of(
         *(
             ZERO_SHOT,
             ENSEMBLE,
+            PREDICTED,
             MECO,
             MECO_OPT,
             SED,

@@ -132,6 +132,7 @@ class Proxy:
         of_function: Whether, under these options, the score depends only on the function that an
             architecture computes, so that its canonical form may be scored in its place.
         undefined: Why there may be no finite number, for the message of a failure.
+        content: Of options that name a file: what tells it from another one of that name.
         directions: Spaces where the score is known to fall as accuracy rises (-1); absent is +1.
         advice: What to tell a user who maximises it in such a space.
         revision: Raised when the number changes, so that cached scores go stale.
@@ -157,6 +158,7 @@ class Proxy:
     twice: bool = False
     of_function: Callable[[Any], bool] = lambda options: True
     undefined: str = "not a finite number"
+    content: Callable[[Any], str] | None = None
     directions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     advice: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     revision: int = 1

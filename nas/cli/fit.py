@@ -1,0 +1,162 @@
+"""``nas fit``: a predictor from a recipe; ``nas predict``: what it says of architectures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.wording import duration
+from spaces.errors import NasError
+
+if TYPE_CHECKING:
+    from nas.predictor.predictor import Predictor
+
+FIT_EXAMPLES = """\b
+Examples:
+  nas fit my_fit.yaml
+  nas fit my_fit.yaml train=256 seed=1 --out small.npz
+"""
+PREDICT_EXAMPLES = """\b
+Examples:
+  nas predict tss.npz '|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|'
+  nas predict tss.npz   # what it is, and how good
+"""  # noqa: E501
+
+
+@guarded
+def fit(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of a predictor.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the recipe.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the predictor goes; NAME.npz when left out."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    json_: JsonTarget = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
+) -> None:
+    """Fit a predictor of accuracy, and say how good it is on cells that it has not seen.
+
+    Scores of proxies are kept beside the file, in FILE.scores.sqlite: interrupted and started
+    again, it goes on, and another seed or regressor needs no scoring at all.
+    """
+    from nas.fitting import fit as fit_predictor
+    from nas.fitting import load_fit_recipe, read_data
+    from nas.store import Store
+
+    check_targets(json_)
+    loaded = load_fit_recipe(recipe, overrides or [])
+    path = Path(f"{loaded.name}.npz") if out is None else out
+    if path.exists() and not force:
+        raise NasError(f"{path}: is there already; name another file by --out, or give --force")
+    if not path.parent.is_dir():
+        raise NasError(f"{path}: there is no folder {path.parent}")
+    needs_cache = any(source not in ("graph", "orbits") for source in loaded.inputs)
+    store = Store(path.with_name(path.name + ".scores.sqlite")) if needs_cache else None
+    try:
+        data = read_data(loaded, store, None if quiet else _Progress())
+    finally:
+        if store is not None:
+            store.close()
+    if not quiet:
+        note(f"{len(data.truth):,} rows, {data.inputs.shape[1]} inputs, {loaded.train:,} to train")
+    began = time.monotonic()
+    fitted, _ = fit_predictor(loaded, data)
+    saved = fitted.save(path)
+    if not quiet:
+        size = path.stat().st_size / 2**20
+        note(f"fitted in {duration(time.monotonic() - began)}; {path}, {size:.2f} MiB")
+    if json_ is not None:
+        emit_json(dict(saved.about), json_)
+    if json_ != "-":
+        _show(saved)
+
+
+@guarded
+def predict(
+    predictor: Annotated[
+        str, typer.Argument(metavar="PREDICTOR", help="A file, or the name of a shipped one.")
+    ],
+    archs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ARCH",
+            help="Official strings; '-' reads one per line from standard input. None describes "
+            "the predictor.",
+        ),
+    ] = None,
+    json_: JsonTarget = None,
+) -> None:
+    """Predict the accuracy of architectures, each with a 90 % interval."""
+    from nas.predictor.predictor import Predictor
+
+    check_targets(json_)
+    loaded = Predictor.load(predictor)
+    if not archs:
+        if json_ is not None:
+            emit_json(dict(loaded.about), json_)
+        if json_ != "-":
+            _show(loaded)
+        return
+    texts = [line.strip() for line in sys.stdin if line.strip()] if archs == ["-"] else archs
+    found = loaded.predict(texts)
+    if json_ is not None:
+        rows = [{"arch": t, **p._asdict()} for t, p in zip(texts, found, strict=True)]
+        emit_json({"predictor": loaded.name, "rows": rows}, json_)
+    if json_ != "-":
+        emit_table(
+            ["predicted", "low", "high", "architecture"],
+            [
+                [f"{p.value:.2f}", f"{p.low:.2f}", f"{p.high:.2f}", text]
+                for text, p in zip(texts, found, strict=True)
+            ],
+        )
+
+
+def _show(predictor: Predictor) -> None:
+    about = predictor.about
+    what = about["truth"]["measure"] or about["truth"]["column"]
+    typer.echo(
+        f"{about['name']}: {what} of {predictor.space.name} by {about['regressor']['name']}, "
+        f"{len(about['train_rows']):,} training cells, seed {about['seed']}"
+    )
+    rows = [_row(kind, about["held_out"][kind]) for kind in ("random", "stratified")]
+    emit_table(
+        ["test cells", "n", "Kendall", "Spearman", "MAE", "best tenth", "90 % interval holds"],
+        rows,
+    )
+
+
+def _row(kind: str, found: dict[str, Any]) -> list[str]:
+    inside = found["coverage"]
+    return [
+        kind,
+        f"{found['n']:,.0f}",
+        f"{found['kendall']:.3f}",
+        f"{found['spearman']:.3f}",
+        f"{found['mae']:.3f}",
+        f"{found['kendall_best_tenth']:.3f}",
+        f"{100 * inside['overall']:.1f} % of them",
+    ]
+
+
+class _Progress:
+    """Says how far the scoring is, every few seconds."""
+
+    def __init__(self) -> None:
+        self._began = self._shown = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._shown < 10 and done < total:
+            return
+        self._shown = now
+        left = (now - self._began) / done * (total - done)
+        note(f"  {done:,} of {total:,} architectures scored, {duration(left)} left")
