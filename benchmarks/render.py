@@ -54,7 +54,7 @@ def interval(row: dict[str, Any], name: str) -> str:
 def where(environment: dict[str, Any]) -> str:
     """Return the line that says on what a result was measured."""
     return (
-        f"Measured on {environment['cpu']}, {environment['threads']} threads, "
+        f"Measured on {environment['cpu']}, {environment.get('threads', 1)} threads, "
         f"{environment['device']}, Python {environment['python']}, torch {environment['torch']}, "
         f"seed {environment['seed']}."
     )

@@ -346,7 +346,10 @@ class Recipe(Section):
             raise refuse("expected a proxy or an oracle, got both")
         if isinstance(named, Mapping) and isinstance(named.get("predictor"), str):
             file = _predictor_file(named["predictor"], info)
-            values = {**values, "proxy": {"name": "predicted", "file": file}}
+            rest = {
+                key: value for key, value in values.items() if key != "oracle" or len(named) > 1
+            }
+            values = {**rest, "proxy": {"name": "predicted", "file": file}}
         elif "oracle" in values:  # so that only its own fault is told
             values = {**values, "proxy": "predicted"}
         return values

@@ -64,9 +64,9 @@ def _route(proxy: Proxy) -> str:
     """Return how a proxy runs in a space of cells, without loading torch for it."""
     from nas.proxies.base import ROUTES, ProxySpec
 
-    members = ProxySpec.make(proxy.name).members
-    if members:
-        return max((_route(member.proxy) for member, _ in members), key=[*map(str, ROUTES)].index)
+    parts = ProxySpec.make(proxy.name).parts
+    if parts:
+        return max((_route(part.proxy) for part in parts), key=[*map(str, ROUTES)].index)
     if proxy.population is not None:
         return "data-free"
     return "batched" if proxy.batched(proxy.options()) else "one by one"

@@ -67,7 +67,9 @@ class Encoding:
         mean: Of those, over all cells, ``(F1,)``.
         std: Likewise.
         proxies: The other columns, ``(F2,)``.
-        knots: Quantiles of those over all cells, ascending, ``(F2, 257)``.
+        knots: Quantiles of those over all cells, ascending, ``(F2, 257)``. Those that are closer
+            than a thousandth of their range stand in one place: what lies there differs by
+            rounding, and a place must not depend on that.
     """
 
     graph: NDArray[np.int64]
@@ -83,6 +85,7 @@ class Encoding:
         graph = np.flatnonzero(is_graph & (std > 1e-9))
         proxies = np.flatnonzero(~is_graph)
         knots = np.quantile(inputs[:, proxies], np.linspace(0, 1, KNOTS), axis=0).T
+        knots = np.stack([_thinned(row) for row in knots]) if len(proxies) else knots
         return cls(graph, inputs[:, graph].mean(axis=0), std[graph], proxies, knots)
 
     def blocks(self, inputs: Floats) -> tuple[Floats, Floats]:
@@ -95,13 +98,24 @@ class Encoding:
         return standardised, scores
 
 
+def _thinned(knots: Floats) -> Floats:
+    """Put quantiles that are closer than a thousandth of their range into one place."""
+    spread = np.subtract(*np.quantile(knots, (0.95, 0.05))) or (knots[-1] - knots[0]) or 1.0
+    thinned = knots.copy()
+    first = 0
+    for i in range(1, len(knots)):
+        if knots[i] - knots[first] < 1e-3 * spread:
+            thinned[i] = thinned[first]
+        else:
+            first = i
+    return thinned
+
+
 def _place(values: Floats, knots: Floats) -> Floats:
-    """Return places among quantiles, ``(N,)``, away from 0 and 1; ties have their middle."""
-    left = np.searchsorted(knots, values, side="left")
-    right = np.searchsorted(knots, values, side="right")
-    inside = np.interp(values, knots, np.arange(KNOTS, dtype=np.float64))
-    at = np.where(right > left, (left + right - 1) / 2, inside)
-    placed: Floats = (np.clip(at, 0, KNOTS - 1) + 0.5) / KNOTS
+    """Return places among quantiles, ``(N,)``, away from 0 and 1; equal ones share their middle."""
+    distinct, first, count = np.unique(knots, return_index=True, return_counts=True)
+    at = np.interp(values, distinct, first + (count - 1) / 2)
+    placed: Floats = (at + 0.5) / KNOTS
     return placed
 
 

@@ -133,6 +133,7 @@ class Proxy:
             architecture computes, so that its canonical form may be scored in its place.
         undefined: Why there may be no finite number, for the message of a failure.
         content: Of options that name a file: what tells it from another one of that name.
+        asks: Other proxies that a population function asks, under conditions of its own.
         directions: Spaces where the score is known to fall as accuracy rises (-1); absent is +1.
         advice: What to tell a user who maximises it in such a space.
         revision: Raised when the number changes, so that cached scores go stale.
@@ -159,6 +160,7 @@ class Proxy:
     of_function: Callable[[Any], bool] = lambda options: True
     undefined: str = "not a finite number"
     content: Callable[[Any], str] | None = None
+    asks: Callable[[Any], Sequence[ProxySpec]] | None = None
     directions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     advice: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     revision: int = 1
@@ -258,13 +260,20 @@ class ProxySpec:
         named = self.proxy.members(self.options) if self.proxy.members is not None else {}
         return tuple((ProxySpec.parse(text), weight) for text, weight in named.items())
 
+    @cached_property
+    def parts(self) -> tuple[ProxySpec, ...]:
+        """The proxies that this one asks; nothing, if it looks for itself."""
+        if self.proxy.asks is not None:
+            return tuple(self.proxy.asks(self.options))
+        return tuple(member for member, _ in self.members)
+
     def route(self, space: Space) -> Route:
         """Return how the proxy runs when it is asked alone about members of a space.
 
-        An ensemble runs as the slowest of its members.
+        What asks others runs as the slowest of them.
         """
-        if self.members:
-            return max((member.route(space) for member, _ in self.members), key=ROUTES.index)
+        if self.parts:
+            return max((part.route(space) for part in self.parts), key=ROUTES.index)
         if self.proxy.population is not None:
             return "data-free"
         from nas.proxies.routes import runs_batched  # late: it needs torch
@@ -278,8 +287,8 @@ class ProxySpec:
         what is decided by it is the same on every machine. A minibatch fills the processor by
         itself: there, running many networks at a time gains little.
         """
-        if self.members:
-            return min(member.gain(space) for member, _ in self.members)
+        if self.parts:
+            return min(part.gain(space) for part in self.parts)
         if self.proxy.population is not None:
             return 10_000
         if self.proxy.listener is None or self.proxy.sees != "image":

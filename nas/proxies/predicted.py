@@ -13,12 +13,13 @@ https://arxiv.org/abs/2505.09344.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.proxies.base import Conditions, Proxy, ProxyError
+from nas.proxies.base import Conditions, Proxy, ProxyError, ProxySpec
 from spaces import Population, Space
 from spaces.errors import NasError
 
@@ -41,10 +42,8 @@ def _predicted(
 
     try:
         answers = remembered(options.file)(space, [tuple(row) for row in population.tolist()])
-    except ProxyError:
-        raise
     except NasError as error:
-        raise ProxyError(str(error)) from None
+        raise ProxyError(f"predicted: {error}") from None
     return np.asarray(answers, dtype=np.float64)
 
 
@@ -54,6 +53,12 @@ def _checksum(options: PredictedOptions) -> str:
     return remembered(options.file).checksum
 
 
+def _asks(options: PredictedOptions) -> Sequence[ProxySpec]:
+    from nas.predictor.predictor import remembered  # late, as above
+
+    return remembered(options.file).inputs.proxies()
+
+
 PREDICTED = Proxy(
     name="predicted",
     summary="Test accuracy as a fitted predictor sees it; `nas fit` makes one",
@@ -61,4 +66,5 @@ PREDICTED = Proxy(
     options=PredictedOptions,
     population=_predicted,
     content=_checksum,
+    asks=_asks,
 )

@@ -301,4 +301,5 @@ def test_sizes_can_be_predicted_too(tmp_path: Path) -> None:
 
 def test_the_proxy_of_predictors_is_in_the_table() -> None:
     assert PROXIES["predicted"].population is not None
-    assert ProxySpec.parse("predicted:file=x.npz").route(NATS_TSS) == "data-free"
+    assert ProxySpec.parse("predicted").route(NATS_TSS) == "batched"
+    assert ProxySpec.parse("predicted").gain(NATS_TSS) == 100

@@ -107,7 +107,7 @@ def loader(count: int, seed: int = 0, **settings: object) -> DataLoader[tuple[Te
 
 
 #: They need a space: one reads architectures, the others compare with those of a sample.
-OF_A_SPACE = {"sed", "entropy_flow", "ensemble", "zero_shot"}
+OF_A_SPACE = {"sed", "entropy_flow", "ensemble", "zero_shot", "predicted"}
 OF_A_NETWORK = [name for name in PROXIES if name not in OF_A_SPACE]
 
 
