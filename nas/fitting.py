@@ -37,11 +37,12 @@ from nas.recipe import (
     load_kind,
     refuse,
     run_name,
+    shipped_folder,
     space_name,
 )
 from nas.seeds import child_seed, generator
 from spaces import SPACES, Arch
-from spaces.errors import NasError
+from spaces.errors import NasError, did_you_mean
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -85,6 +86,29 @@ class FitRecipe(Section):
 FIT = Kind(
     FitRecipe, sections={"conditions": ConditionsSection}, selectors={"regressor": REGRESSORS}
 )
+
+
+def shipped_fit_recipes() -> dict[str, Path]:
+    """Return the recipes of predictors that come with the package, by name."""
+    return {path.stem: path for path in sorted((shipped_folder() / "fit").glob("*.yaml"))}
+
+
+def resolve_fit_recipe(text: str) -> Path:
+    """Return the file that ``text`` means: a path, or the name of a shipped recipe.
+
+    Raises:
+        NasError: There is neither.
+    """
+    path = Path(text).expanduser()
+    shipped = shipped_fit_recipes()
+    if path.is_file() or text not in shipped:
+        if not path.is_file():
+            raise NasError(
+                f"{text}: no such file, and no recipe of a predictor of this name comes with the "
+                f"package.{did_you_mean(path.stem, list(shipped))} Known: {', '.join(shipped)}"
+            )
+        return path
+    return shipped[text]
 
 
 def load_fit_recipe(path: Path, overrides: Sequence[str] = ()) -> FitRecipe:

@@ -204,7 +204,7 @@ def benchmark_column(text: str, info: ValidationInfo) -> str:
 
 def _predictor_file(text: str, info: ValidationInfo) -> str:
     """Return the name of a shipped predictor, or the absolute path of a file."""
-    from nas.predictor.predictor import shipped_predictors  # late: few recipes name one
+    from nas.predictor.shipped import shipped_predictors  # late: few recipes name one
 
     shipped = shipped_predictors()
     if text in shipped:

@@ -19,21 +19,26 @@ def catalogue(
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     target: Annotated[str, typer.Argument(hidden=True)] = "-",  # so that "--json -" works here too
 ) -> None:
-    """List the spaces, proxies, strategies and recipes, one line each.
+    """List the spaces, proxies, predictors, strategies and recipes, one line each.
 
     Between name and summary of a proxy stands how it runs on cells: from the architecture alone,
     on many networks at a time, or one by one.
     """
+    from nas.predictor.shipped import describe, shipped_predictors
     from nas.proxies import PROXIES
-    from nas.recipe import shipped_recipes
+    from nas.recipe import shipped_folder, shipped_recipes
     from searchers import STRATEGIES
     from spaces import SPACES
 
     tables: Mapping[str, Mapping[str, str]] = {
         "spaces": {name: space.summary for name, space in SPACES.items()},
         "proxies": {name: proxy.summary for name, proxy in PROXIES.items()},
+        "predictors": {name: describe(path) for name, path in shipped_predictors().items()},
         "strategies": {name: info.summary for name, info in STRATEGIES.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
+        "recipes for nas fit": {
+            path.stem: _summary(path) for path in sorted((shipped_folder() / "fit").glob("*.yaml"))
+        },
     }
     if json_:
         kinds = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FIT_EXAMPLES = """\b
 Examples:
-  nas fit my_fit.yaml
+  nas fit tss_accuracy truth=nats_tss.csv.gz:c10_test_200
   nas fit my_fit.yaml train=256 seed=1 --out small.npz
 """
 PREDICT_EXAMPLES = """\b
@@ -30,7 +30,10 @@ Examples:
 
 @guarded
 def fit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of a predictor.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A recipe of a predictor, or a shipped one's name."),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the recipe.")
     ] = None,
@@ -48,11 +51,11 @@ def fit(
     again, it goes on, and another seed or regressor needs no scoring at all.
     """
     from nas.fitting import fit as fit_predictor
-    from nas.fitting import load_fit_recipe, read_data
+    from nas.fitting import load_fit_recipe, read_data, resolve_fit_recipe
     from nas.store import Store
 
     check_targets(json_)
-    loaded = load_fit_recipe(recipe, overrides or [])
+    loaded = load_fit_recipe(resolve_fit_recipe(recipe), overrides or [])
     path = Path(f"{loaded.name}.npz") if out is None else out
     if path.exists() and not force:
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")

@@ -24,9 +24,10 @@ from nas.predictor.gaussian import GaussianProcess
 from nas.predictor.inputs import Inputs, Scorer
 from nas.predictor.intervals import Intervals
 from nas.predictor.models import REGRESSORS, Model
+from nas.predictor.shipped import resolve
 from nas.proxies.base import Conditions, Outcome
 from spaces import SPACES, Arch, Space
-from spaces.errors import InvalidArch, NasError, did_you_mean, look_up
+from spaces.errors import InvalidArch, NasError, look_up
 
 Floats = NDArray[np.float64]
 
@@ -147,7 +148,7 @@ class Predictor:
         Raises:
             BadPredictor: It is no predictor, was changed, or is of another version of its space.
         """
-        return cls._read(_resolve(str(path)))
+        return cls._read(resolve(str(path)))
 
     @classmethod
     def _read(cls, path: Path) -> Self:
@@ -181,29 +182,10 @@ def _part(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, N
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def shipped_predictors() -> dict[str, Path]:
-    """Return the predictors that come with the package, by name."""
-    folder = Path(__file__).resolve().parent / "fitted"
-    return {path.stem: path for path in sorted(folder.glob("*.npz"))}
-
-
-def _resolve(text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
-    shipped = shipped_predictors()
-    if text in shipped:
-        return shipped[text]
-    raise BadPredictor(
-        f"{text}: no such file, and no predictor of this name comes with the package."
-        f"{did_you_mean(text, list(shipped))} Known: {', '.join(shipped) or 'none'}"
-    )
-
-
 @lru_cache(maxsize=4)
 def remembered(path: str) -> Predictor:
     """Return a predictor, read once in a process."""
     return Predictor.load(path)
 
 
-__all__ = ["InvalidArch", "Predicted", "Predictor", "remembered", "shipped_predictors"]
+__all__ = ["InvalidArch", "Predicted", "Predictor", "remembered"]

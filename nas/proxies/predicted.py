@@ -54,9 +54,9 @@ def _checksum(options: PredictedOptions) -> str:
 
 
 def _asks(options: PredictedOptions) -> Sequence[ProxySpec]:
-    from nas.predictor.predictor import remembered  # late, as above
+    from nas.predictor.shipped import inputs_of  # late, as above
 
-    return remembered(options.file).inputs.proxies()
+    return inputs_of(options.file).proxies()
 
 
 PREDICTED = Proxy(

@@ -198,7 +198,8 @@ def test_list_names_everything(nas: Any) -> None:
         assert text in plain
     for words in (("--json",), ("--json", "-")):
         table = json.loads(nas("list", *words).stdout)
-        assert list(table) == ["spaces", "proxies", "strategies", "recipes"]
+        kinds = ["spaces", "proxies", "predictors", "strategies", "recipes", "recipes for nas fit"]
+        assert list(table) == kinds
         assert all(entry["summary"] for kind in table.values() for entry in kind)
 
 

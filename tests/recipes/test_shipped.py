@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from nas.recipe import SCHEMA_NAME, load_recipe, recipe_schema, shipped_folder, shipped_recipes
+from nas.fitting import load_fit_recipe, resolve_fit_recipe, shipped_fit_recipes
+from nas.predictor.predictor import Predictor
+from nas.predictor.shipped import shipped_predictors
+from nas.recipe import (
+    SCHEMA_NAME,
+    RecipeError,
+    load_recipe,
+    recipe_schema,
+    shipped_folder,
+    shipped_recipes,
+)
+from spaces.errors import NasError
 
 SHIPPED = shipped_recipes()
 
@@ -16,6 +27,8 @@ def test_the_promised_recipes_are_there() -> None:
         "cifar10_meco",
         "cifar10_meco_opt",
         "cifar100_sed",
+        "cifar10_zero_shot",
+        "green_factory_cifar10",
         "sss_meco_opt",
         "tpe_meco",
         "random_baseline",
@@ -38,3 +51,48 @@ def test_recipe(path: Path) -> None:
 def test_the_schema_is_current() -> None:
     committed = json.loads((shipped_folder() / SCHEMA_NAME).read_text(encoding="utf-8"))
     assert committed == recipe_schema(), "run: nas schema > recipes/recipe.schema.json"
+
+
+@pytest.mark.parametrize("path", shipped_fit_recipes().values(), ids=shipped_fit_recipes())
+def test_recipe_of_a_predictor(path: Path) -> None:
+    table = Path(__file__).parent.parent / "data" / "tiny_tss.csv"
+    recipe = load_fit_recipe(path, [f"truth={table}:c10_test_200"])
+    assert recipe.name == path.stem
+    assert 20 <= len(recipe.summary) <= 90
+    assert resolve_fit_recipe(path.stem) == path
+    with pytest.raises(RecipeError, match="truth: required, but missing"):
+        load_fit_recipe(path)
+
+
+def test_a_recipe_of_a_predictor_that_is_not_there() -> None:
+    with pytest.raises(NasError, match="Did you mean 'tss_accuracy'"):
+        resolve_fit_recipe("tss_acuracy")
+
+
+@pytest.mark.parametrize("path", shipped_predictors().values(), ids=shipped_predictors())
+def test_predictor(path: Path) -> None:
+    predictor = Predictor.load(path.stem)
+    about = predictor.about
+    assert about["name"] == path.stem
+    assert path.stat().st_size < 2**20
+    assert len(set(about["train_rows"])) == len(about["train_rows"]) == 4000
+    for kind in ("random", "stratified"):
+        assert about["held_out"][kind]["kendall"] > 0.85
+        assert 0.85 <= about["held_out"][kind]["coverage"]["overall"] <= 0.95
+    carries = (
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|{}~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    )
+    good, usual, dead = predictor.predict(
+        [
+            carries.format("skip_connect"),
+            carries.format("nor_conv_3x3"),
+            "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        ]
+    )
+    assert good.value > usual.value > dead.value
+    assert dead.value < 15
+    assert good.high - good.low < 5
+
+
+def test_predictors_for_three_data_sets_are_there() -> None:
+    assert set(shipped_predictors()) == {"tss_cifar10", "tss_cifar100", "tss_imagenet16"}

@@ -29,7 +29,7 @@ VARIANTS += ["meco_opt:hooks=relu", "fisher:per_weight=false"]
 
 def batched(space: Space) -> list[ProxySpec]:
     specs = [ProxySpec.parse(name) for name in VARIANTS]
-    return [spec for spec in specs if spec.route(space) == "batched" and not spec.members]
+    return [spec for spec in specs if spec.route(space) == "batched" and not spec.parts]
 
 
 def short(space: Space) -> Space:
