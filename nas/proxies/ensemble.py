@@ -27,10 +27,12 @@ are scored; where one member fails there is no score.
 and norm growth with weight 0.3. The first three ask what a network can express: at its
 non-linearities, by its topology, and behind whole cells. Norm growth asks whether it can be
 trained. Growth says little over a whole space because it is bought with expressivity: a skip in the
-place of a convolution raises one and lowers the other. At an equal score of the other three it goes
-up with accuracy nearly everywhere. And the logarithm gives it its say by itself: d ln q / dq = 1/q,
-so among bad cells the three differ by whole units and decide, while among the best all three are
-near ln 1 = 0, differ by hundredths, and growth decides. That is what a cut ("re-rank the best 300
+place of a convolution raises one and lowers the other. Among cells that the other three place alike
+it goes up with accuracy wherever there is enough expressivity to be trained: not in the poorer
+half, and the more the better they are, while the other three say less and less. And the logarithm
+gives it its say just there: d ln q / dq = 1 / q, so among bad cells the three differ by whole units
+and decide, while among the best all three are near ln 1 = 0, differ by hundredths, and growth
+decides. That is what a cut ("re-rank the best 300
 by growth") imitates; nothing is cut here. The weight was chosen on CIFAR-100 and TransNAS object
 classification; .2 to .5 are alike.
 """
