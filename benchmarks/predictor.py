@@ -65,6 +65,7 @@ def main() -> None:
                 print(line(rows[-1]), flush=True)  # noqa: T201
                 result = {"rows": rows, "environment": environment(device="cpu", seed=0)}
                 text = json.dumps(result, indent=1).replace(str(args.data), "DATA")
+                text = text.replace(str(args.cache), args.cache.name)  # no path of this machine
                 args.out.write_text(text + "\n")
 
 
