@@ -255,12 +255,14 @@ class Oracle:
     @property
     def predictor(self) -> Predictor | None:
         """The fitted predictor that judges, if one does."""
-        from nas.predictor.predictor import Predictor, remembered  # late: few searches have one
-
-        if isinstance(self._judge.call, Predictor):
-            return self._judge.call
         spec = self.spec
-        return None if spec is None or spec.name != "predicted" else remembered(spec.options.file)
+        if spec is not None and spec.name != "predicted":
+            return None
+        from nas.predictor.predictor import Predictor, remembered  # late: it takes a second
+
+        if spec is not None:
+            return remembered(spec.options.file)
+        return self._judge.call if isinstance(self._judge.call, Predictor) else None
 
     @property
     def tie_break(self) -> str | None:

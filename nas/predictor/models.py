@@ -88,22 +88,18 @@ class ForestOptions:
             raise ValueError(f"max_features must be above 0, at most 1, got {self.max_features}")
 
 
-def _forest(training: Training, options: ForestOptions) -> Trees:
-    from sklearn.ensemble import RandomForestRegressor  # late: it takes a second to import
+def _grown(kind: str) -> Callable[[Training, ForestOptions], Trees]:
+    """Return what grows trees of a kind of scikit-learn's, averaged."""
 
-    fitted = RandomForestRegressor(
-        options.trees, max_features=options.max_features, random_state=training.seed % 2**32
-    ).fit(training.inputs, training.truth)
-    return Trees.of(fitted.estimators_, weight=1 / options.trees)
+    def fit(training: Training, options: ForestOptions) -> Trees:
+        from sklearn import ensemble  # late: it takes a second to import
 
+        fitted = getattr(ensemble, kind)(
+            options.trees, max_features=options.max_features, random_state=training.seed % 2**32
+        ).fit(training.inputs, training.truth)
+        return Trees.of(fitted.estimators_, weight=1 / options.trees)
 
-def _extra_trees(training: Training, options: ForestOptions) -> Trees:
-    from sklearn.ensemble import ExtraTreesRegressor  # late, as above
-
-    fitted = ExtraTreesRegressor(
-        options.trees, max_features=options.max_features, random_state=training.seed % 2**32
-    ).fit(training.inputs, training.truth)
-    return Trees.of(fitted.estimators_, weight=1 / options.trees)
+    return fit
 
 
 def _gaussian(training: Training, options: GaussianOptions) -> GaussianProcess:
@@ -124,14 +120,14 @@ REGRESSORS: dict[str, Regressor] = {
             "forest",
             "random forest on the accuracies as they are, as GreenFactory has it",
             ForestOptions,
-            _forest,
+            _grown("RandomForestRegressor"),
             Trees.from_arrays,
         ),
         Regressor(
             "extra_trees",
             "extremely randomised trees on the accuracies as they are",
             ForestOptions,
-            _extra_trees,
+            _grown("ExtraTreesRegressor"),
             Trees.from_arrays,
         ),
         Regressor(

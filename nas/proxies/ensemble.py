@@ -32,9 +32,8 @@ it goes up with accuracy wherever there is enough expressivity to be trained: no
 half, and the more the better they are, while the other three say less and less. And the logarithm
 gives it its say just there: d ln q / dq = 1 / q, so among bad cells the three differ by whole units
 and decide, while among the best all three are near ln 1 = 0, differ by hundredths, and growth
-decides. That is what a cut ("re-rank the best 300
-by growth") imitates; nothing is cut here. The weight was chosen on CIFAR-100 and TransNAS object
-classification; .2 to .5 are alike.
+decides. That is what a cut ("re-rank the best 300 by growth") imitates; nothing is cut here. The
+weight was chosen on CIFAR-100 and TransNAS object classification; .2 to .5 are alike.
 """
 
 from __future__ import annotations
