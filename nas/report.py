@@ -108,7 +108,7 @@ class RunFolder:
         summary = summarise(self.recipe, result, truth) | {"environment": self.environment}
         draw_scores(
             [trial.score for trial in result.trials],
-            title=f"{self.recipe.name}: {self.recipe.strategy.name} on {self.recipe.space}",
+            title=f"{self.recipe.name}: {result.settings['strategy']} on {self.recipe.space}",
             proxy=self.recipe.proxy,
             maximise=self.recipe.direction == "maximise",
         ).savefig(self.path / "scores.png")
