@@ -1,4 +1,4 @@
-"""Fail unless the wheel holds the three packages, every recipe, and nothing else."""
+"""Fail unless the wheel holds the three packages, every recipe and predictor, and nothing else."""
 
 import sys
 import zipfile
@@ -15,9 +15,10 @@ def main(wheel: str) -> None:
         path.relative_to(CHECKOUT).as_posix()
         for package in ("nas", "searchers", "spaces")
         for path in (CHECKOUT / package).rglob("*")
-        if path.suffix in (".py", ".typed", ".html", ".j2")
+        if path.suffix in (".py", ".typed", ".html", ".j2", ".npz")
     }
-    recipes = {f"nas/recipes/{path.name}" for path in (CHECKOUT / "recipes").iterdir()}
+    folder = CHECKOUT / "recipes"
+    recipes = {f"nas/recipes/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*")}
     expected = sources | {name for name in recipes if name.endswith((".yaml", ".json"))}
     if inside != expected:
         missing, extra = sorted(expected - inside), sorted(inside - expected)
