@@ -8,7 +8,6 @@ goes on.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from nas.benchmark.table import Truth, parse_truth
+from nas.environment import version
 from nas.oracle import Cache, MemoryCache, score_together
 from nas.predictor.gaussian import GaussianProcess
-from nas.predictor.inputs import GRAPH, ORBITS, Inputs
+from nas.predictor.inputs import GRAPHS, Inputs
 from nas.predictor.intervals import LEVEL, Intervals, folds_by_function
 from nas.predictor.models import REGRESSORS, Model, Training
 from nas.predictor.predictor import Predictor
@@ -37,7 +37,7 @@ from nas.recipe import (
     load_kind,
     refuse,
     run_name,
-    shipped_folder,
+    shipped_fit_recipes,
     space_name,
 )
 from nas.seeds import child_seed, generator
@@ -54,7 +54,7 @@ def _regressor(value: object) -> Choice:
 
 def _inputs(sources: list[str]) -> list[str]:
     try:
-        return [x if x in (GRAPH, ORBITS) else str(ProxySpec.parse(x)) for x in sources]
+        return [x if x in GRAPHS else str(ProxySpec.parse(x)) for x in sources]
     except NasError as error:
         raise refuse(str(error)) from None
 
@@ -86,11 +86,6 @@ class FitRecipe(Section):
 FIT = Kind(
     FitRecipe, sections={"conditions": ConditionsSection}, selectors={"regressor": REGRESSORS}
 )
-
-
-def shipped_fit_recipes() -> dict[str, Path]:
-    """Return the recipes of predictors that come with the package, by name."""
-    return {path.stem: path for path in sorted((shipped_folder() / "fit").glob("*.yaml"))}
 
 
 def resolve_fit_recipe(text: str) -> Path:
@@ -195,9 +190,9 @@ def fit(recipe: FitRecipe, data: Data) -> tuple[Predictor, Split]:
         "train_rows": split.train.tolist(),
         "inputs": list(data.names),
         "versions": {
-            name: importlib.metadata.version(name)
+            name: version(name)
             for name in ("nas-search", "numpy", "scikit-learn", "torch")
-            if _is_installed(name)
+            if version(name)
         },
         "held_out": held_out(predictor, split, filled, values, recipe.seed),
     }
@@ -249,11 +244,3 @@ def held_out(
         }
     found["level"] = LEVEL
     return found
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -358,8 +358,10 @@ class Oracle:
         spec = self.spec
         if spec is None or not spec.members:
             raise NasError(f"proxy {self.proxy} is no ensemble; it has no members")
-        members = [member for member, _ in spec.members]
-        return self._reference_of(spec).join(self._score_members(members, self._as_scored(archs)))
+        return self._joined(spec, self._as_scored(archs))
+
+    def _joined(self, spec: ProxySpec, forms: Sequence[Arch]) -> Joined:
+        return self._reference_of(spec).join(self._score_members(spec.parts, forms))
 
     def _reference_of(self, spec: ProxySpec) -> Reference:
         from nas.proxies.ensemble import make_reference  # late: few searches need it
@@ -457,9 +459,7 @@ class Oracle:
     def _call(self, archs: Sequence[Arch]) -> list[Finding]:
         spec = self.spec
         if spec is not None and spec.members:
-            members = [member for member, _ in spec.members]
-            scores = self._score_members(members, archs)
-            answers: _Answers = self._reference_of(spec).join(scores).totals
+            answers: _Answers = self._joined(spec, archs).totals
         else:
             answers = self._judge.call(self.space, archs, self.conditions)
         if len(answers) != len(archs):

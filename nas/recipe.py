@@ -640,6 +640,11 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
 
 
+def shipped_fit_recipes() -> dict[str, Path]:
+    """Return the recipes of predictors that come with the package, by name."""
+    return {path.stem: path for path in sorted((shipped_folder() / "fit").glob("*.yaml"))}
+
+
 def resolve_recipe_path(text: str) -> Path:
     """Return the file that ``text`` means: a path, or the name of a shipped recipe.
 

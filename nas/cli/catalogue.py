@@ -26,7 +26,7 @@ def catalogue(
     """
     from nas.predictor.shipped import describe, shipped_predictors
     from nas.proxies import PROXIES
-    from nas.recipe import shipped_folder, shipped_recipes
+    from nas.recipe import shipped_fit_recipes, shipped_recipes
     from searchers import STRATEGIES
     from spaces import SPACES
 
@@ -37,7 +37,7 @@ def catalogue(
         "strategies": {name: info.summary for name, info in STRATEGIES.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
         "recipes for nas fit": {
-            path.stem: _summary(path) for path in sorted((shipped_folder() / "fit").glob("*.yaml"))
+            name: _summary(path) for name, path in shipped_fit_recipes().items()
         },
     }
     if json_:

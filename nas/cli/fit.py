@@ -52,6 +52,7 @@ def fit(
     """
     from nas.fitting import fit as fit_predictor
     from nas.fitting import load_fit_recipe, read_data, resolve_fit_recipe
+    from nas.predictor.inputs import GRAPHS
     from nas.store import Store
 
     check_targets(json_)
@@ -61,7 +62,7 @@ def fit(
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")
     if not path.parent.is_dir():
         raise NasError(f"{path}: there is no folder {path.parent}")
-    needs_cache = any(source not in ("graph", "orbits") for source in loaded.inputs)
+    needs_cache = any(source not in GRAPHS for source in loaded.inputs)
     store = Store(path.with_name(path.name + ".scores.sqlite")) if needs_cache else None
     try:
         data = read_data(loaded, store, None if quiet else _Progress())

@@ -23,13 +23,13 @@ GRAPH = "graph"
 
 #: The same, and pairs of operations, averaged over all cells that compute the same function.
 ORBITS = "orbits"
-_GRAPHS = (GRAPH, ORBITS)
+GRAPHS = (GRAPH, ORBITS)
 _MOST = 50_000  # members of a space that are gone through for that
 
 
 def is_graph(name: str) -> bool:
     """Tell whether an input is a feature of the graph, and not of a proxy."""
-    return name.partition(":")[0] in _GRAPHS
+    return name.partition(":")[0] in GRAPHS
 
 
 #: Scores architectures by several proxies, one row each.
@@ -59,7 +59,7 @@ class Inputs:
 
     def proxies(self) -> list[ProxySpec]:
         """Return the proxies among the sources, in order."""
-        return [ProxySpec.parse(source) for source in self.sources if source not in _GRAPHS]
+        return [ProxySpec.parse(source) for source in self.sources if source not in GRAPHS]
 
     def table(
         self, space: Space, archs: Sequence[Arch], score: Scorer | None = None

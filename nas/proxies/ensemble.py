@@ -221,7 +221,7 @@ def make_reference(
     Raises:
         ProxyError: A member fails on all of it.
     """
-    members = [member for member, _ in spec.members]
+    members = spec.parts
     signs = tuple(member.proxy.direction(space) for member in members)
     scales = []
     table = score(members, sample_of(space, spec, conditions))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.fitting import load_fit_recipe, resolve_fit_recipe, shipped_fit_recipes
+from nas.fitting import load_fit_recipe, resolve_fit_recipe
 from nas.predictor.predictor import Predictor
 from nas.predictor.shipped import shipped_predictors
 from nas.recipe import (
@@ -14,6 +14,7 @@ from nas.recipe import (
     RecipeError,
     load_recipe,
     recipe_schema,
+    shipped_fit_recipes,
     shipped_folder,
     shipped_recipes,
 )
