@@ -2,7 +2,7 @@
 PYTHON ?= python
 DATA ?= ../shared/data
 
-.PHONY: check test slow bench quality schema
+.PHONY: check test slow bench quality predictors schema
 
 check:  ## format, lint, types, fast tests
 	$(PYTHON) -m ruff format --check .
@@ -20,3 +20,10 @@ bench:  ## speed: ratios measured in one run, written to benchmarks/results
 
 quality:  ## rank correlations over whole spaces; needs the tables in DATA
 	bash benchmarks/quality.sh "$(DATA)"
+
+predictors:  ## the predictors that ship with the package; needs the tables in DATA
+	for pair in cifar10:c10 cifar100:c100 imagenet16:in16; do \
+	    $(PYTHON) -c "from nas.cli import main; main()" fit tss_quick "truth=$(DATA)/nats_tss.csv.gz:$${pair#*:}_test_200" \
+	        name=tss_$${pair%:*} --out nas/predictor/fitted/tss_$${pair%:*}.npz --force || exit 1; \
+	done
+	rm -f nas/predictor/fitted/*.sqlite*

@@ -1,9 +1,10 @@
 """Fitting a predictor: a recipe of inputs, regressor, table and split; a file with its figures.
 
-The training cells are drawn as :mod:`nas.predictor.protocol` says; every other function of the
-table is for testing, and what came of it is written into the predictor's file. Proxies among the
-inputs are asked about the whole table, batch by batch, into a cache: killed and started again, it
-goes on.
+The training cells are drawn as :mod:`nas.predictor.protocol` says, or chosen one after the other
+as :mod:`nas.predictor.choosing` says; every other function of the table is for testing, and what
+came of it is written into the predictor's file. With ``train: all`` there is nothing left to test
+on, and the figures are those of cross-validation. Proxies among the inputs are asked about the
+whole table, batch by batch, into a cache: killed and started again, it goes on.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from nas.benchmark.table import Truth, parse_truth
 from nas.environment import version
 from nas.oracle import Cache, MemoryCache, score_together
-from nas.predictor.gaussian import GaussianProcess
-from nas.predictor.inputs import GRAPHS, Inputs
+from nas.predictor.choosing import CHOOSERS, FIRST, ActiveOptions, Pool, choose_actively
+from nas.predictor.inputs import GRAPHS, LISTED, Inputs, block_of
 from nas.predictor.intervals import LEVEL, Intervals, folds_by_function
-from nas.predictor.models import REGRESSORS, Model, Training
+from nas.predictor.models import REGRESSORS, Model, Training, Unsure
 from nas.predictor.predictor import Predictor
-from nas.predictor.protocol import Split, coverage, figures, split_by_function, stratified
+from nas.predictor.protocol import (
+    Split,
+    coverage,
+    figures,
+    split_after,
+    split_by_function,
+    stratified,
+)
 from nas.proxies.base import Conditions, ProxySpec
 from nas.recipe import (
     Choice,
@@ -38,18 +46,26 @@ from nas.recipe import (
     refuse,
     run_name,
     shipped_fit_recipes,
+    shown,
     space_name,
 )
 from nas.seeds import child_seed, generator
-from spaces import SPACES, Arch
+from spaces import SPACES, Arch, Space
 from spaces.errors import NasError, did_you_mean
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Progress = Callable[[int, int], None]
+
+_FEWEST, _MOST = 8, 10_000_000  # training cells
 
 
 def _regressor(value: object) -> Choice:
     return choice_of(REGRESSORS, "regressor", value)
+
+
+def _chooser(value: object) -> Choice:
+    return choice_of(CHOOSERS, "choice", value)
 
 
 def _inputs(sources: list[str]) -> list[str]:
@@ -57,6 +73,20 @@ def _inputs(sources: list[str]) -> list[str]:
         return [x if x in GRAPHS else str(ProxySpec.parse(x)) for x in sources]
     except NasError as error:
         raise refuse(str(error)) from None
+
+
+def _train(value: object) -> int | str:
+    if value == "all":
+        return "all"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refuse(f"expected a number of cells, or 'all', got {shown(value)}")
+    if not _FEWEST <= value <= _MOST:
+        raise refuse(f"must be at least {_FEWEST}, at most {_MOST:,}, got {value:,}")
+    return value
+
+
+def _column(text: str | None, info: ValidationInfo) -> str | None:
+    return None if text is None else benchmark_column(text, info)
 
 
 class FitRecipe(Section):
@@ -67,8 +97,8 @@ class FitRecipe(Section):
     )
     summary: str = Field(default="", description="One line for a person.")
     space: Annotated[str, AfterValidator(space_name)] = Field(description="Where it will hold.")
-    truth: Annotated[str, AfterValidator(benchmark_column)] = Field(
-        description="FILE:COLUMN of accuracies to learn from and to be judged by."
+    truth: Annotated[str | None, AfterValidator(_column)] = Field(
+        default=None, description="FILE:COLUMN of accuracies to learn from and to be judged by."
     )
     inputs: Annotated[list[str], AfterValidator(_inputs)] = Field(
         min_length=1, description="'graph', 'orbits', and proxies."
@@ -76,7 +106,12 @@ class FitRecipe(Section):
     regressor: Annotated[Choice, BeforeValidator(_regressor)] = Field(
         description="How to predict: a name, or a mapping with a name and options."
     )
-    train: int = Field(default=1024, ge=8, le=10_000_000, description="Training cells.")
+    train: Annotated[int | Literal["all"], BeforeValidator(_train)] = Field(
+        default=1024, description="Training cells; with 'all' none is left to test on."
+    )
+    choose: Annotated[Choice, BeforeValidator(_chooser)] = Field(
+        default=Choice(name="random"), description="How training cells come out of the table."
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of the draw and of the regressor.")
     conditions: ConditionsSection = Field(
         default=ConditionsSection(), description="What the proxies' scores depend on."
@@ -84,7 +119,9 @@ class FitRecipe(Section):
 
 
 FIT = Kind(
-    FitRecipe, sections={"conditions": ConditionsSection}, selectors={"regressor": REGRESSORS}
+    FitRecipe,
+    sections={"conditions": ConditionsSection},
+    selectors={"regressor": REGRESSORS, "choose": CHOOSERS},
 )
 
 
@@ -133,19 +170,36 @@ class Data:
 def read_data(
     recipe: FitRecipe, cache: Cache | None = None, progress: Progress | None = None
 ) -> Data:
-    """Read the table of a recipe and compute the inputs of all of its rows."""
+    """Read the table of a recipe and compute the inputs of all of its rows.
+
+    Raises:
+        NasError: The recipe names no table, or one that cannot be read.
+    """
     space = SPACES[recipe.space]
-    truth = parse_truth(recipe.truth, space)
-    kept = MemoryCache() if cache is None else cache
-    inputs = _inputs_of(recipe)
-
-    def score(specs: Sequence[ProxySpec], archs: Sequence[Arch]) -> list[list[Any]]:
-        return score_together(space, specs, archs, inputs.conditions, kept, progress=progress)
-
-    names, table = inputs.table(space, truth.archs, score)
+    truth = _truth_of(recipe)
+    if truth is None:
+        raise NasError("truth: a table to learn from is needed, as truth=TABLE.csv:COLUMN")
+    names, table = _table_of(recipe, truth.archs, cache, progress)
     forms = space.canonicalise(np.asarray(truth.archs))
     functions = np.unique(forms, axis=0, return_inverse=True)[1].reshape(-1)
     return Data(truth, table, tuple(names), functions.astype(np.int64))
+
+
+def _truth_of(recipe: FitRecipe) -> Truth | None:
+    return None if recipe.truth is None else parse_truth(recipe.truth, SPACES[recipe.space])
+
+
+def _table_of(
+    recipe: FitRecipe, archs: Sequence[Arch], cache: Cache | None, progress: Progress | None
+) -> tuple[list[str], Floats]:
+    """Return the names and the values of the inputs of architectures, ``(N, F)``."""
+    space, inputs = SPACES[recipe.space], _inputs_of(recipe)
+    kept = MemoryCache() if cache is None else cache
+
+    def score(specs: Sequence[ProxySpec], some: Sequence[Arch]) -> list[list[Any]]:
+        return score_together(space, specs, some, inputs.conditions, kept, progress=progress)
+
+    return inputs.table(space, archs, score)
 
 
 def _inputs_of(recipe: FitRecipe) -> Inputs:
@@ -158,29 +212,19 @@ def fit(recipe: FitRecipe, data: Data) -> tuple[Predictor, Split]:
     Returns:
         The predictor, its held-out figures in ``about["held_out"]``, and the split.
     """
-    split = split_by_function(data.functions, recipe.train, recipe.seed)
-    known = data.inputs[split.train]
-    fill = np.where(np.isfinite(known), known, np.inf).min(axis=0)
-    fill = np.where(np.isfinite(fill), fill, 0.0) - 1.0  # below all that were seen
-    filled = np.where(np.isfinite(data.inputs), data.inputs, fill)
+    filled, fill = _filled(data.inputs)
     values = np.asarray(data.truth.values)
-    model = _fit(recipe, data.names, split.train, filled, values)
-    intervals = None
-    if not isinstance(model, GaussianProcess):  # which has its own
-        unseen = _out_of_fold(recipe, data, split, filled, values)
-        intervals = Intervals.of(unseen, values[split.train])
-    predictor = Predictor(
-        space=SPACES[recipe.space],
-        inputs=_inputs_of(recipe),
-        model=model,
-        intervals=intervals,
-        fill=fill,
-        about={},
-    )
+    split = _split(recipe, data, filled)
+    predictor = _predictor(recipe, data, split.train, filled, fill)
+    if len(split.test):
+        found = held_out(predictor, split, filled, values, recipe.seed)
+    else:
+        found = _cross_validated(recipe, data, filled, fill)
     about = {
         "name": recipe.name,
         "summary": recipe.summary,
         "regressor": {"name": recipe.regressor.name, **recipe.regressor.options},
+        "choose": {"name": recipe.choose.name, **recipe.choose.options},
         "seed": recipe.seed,
         "truth": {
             "column": data.truth.column,
@@ -194,17 +238,66 @@ def fit(recipe: FitRecipe, data: Data) -> tuple[Predictor, Split]:
             for name in ("nas-search", "numpy", "scikit-learn", "torch")
             if version(name)
         },
-        "held_out": held_out(predictor, split, filled, values, recipe.seed),
+        "held_out": found,
     }
     return Predictor(**{**vars(predictor), "about": about}), split
 
 
+def _filled(inputs: Floats) -> tuple[Floats, Floats]:
+    """Return the inputs with something below all others where a proxy failed, and what it is."""
+    fill = np.where(np.isfinite(inputs), inputs, np.inf).min(axis=0)
+    fill = np.where(np.isfinite(fill), fill, 0.0) - 1.0
+    return np.where(np.isfinite(inputs), inputs, fill), fill
+
+
+def _split(recipe: FitRecipe, data: Data, filled: Floats) -> Split:
+    """Draw or choose the training cells."""
+    values = np.asarray(data.truth.values)
+    if recipe.train == "all":
+        return Split(np.arange(len(values)), np.zeros(0, dtype=np.int64))
+    if recipe.choose.name == "random":
+        return split_by_function(data.functions, recipe.train, recipe.seed)
+    functions, first = np.unique(data.functions, return_index=True)
+    rng = generator(recipe.seed, "predictor", "choice")
+    train: list[int] = []
+
+    def measure(place: int) -> float:
+        twins = np.flatnonzero(data.functions == functions[place])
+        train.append(int(rng.choice(twins)))
+        return float(values[train[-1]])
+
+    failed = np.asarray(np.isnan(data.inputs[first]).any(axis=1), dtype=bool)
+    pool = Pool(filled[first], tuple(block_of(name) for name in data.names), failed)
+    options = ActiveOptions(**recipe.choose.options)
+    choose_actively(pool, recipe.train, measure, rng, options)
+    return split_after(np.asarray(train, dtype=np.int64), data.functions)
+
+
+def _predictor(
+    recipe: FitRecipe, data: Data, train: Ints, filled: Floats, fill: Floats
+) -> Predictor:
+    """Fit to some rows, with intervals."""
+    values = np.asarray(data.truth.values)
+    model = _fit(recipe, data.names, train, filled, values)
+    intervals = None
+    if not isinstance(model, Unsure):
+        unseen = np.empty(len(train))
+        for inside in _folds(recipe, data.functions[train]):
+            fewer = _fit(recipe, data.names, train[~inside], filled, values)
+            unseen[inside] = fewer.predict(filled[train[inside]])
+        intervals = Intervals.of(unseen, values[train])
+    return Predictor(
+        space=SPACES[recipe.space],
+        inputs=_inputs_of(recipe),
+        model=model,
+        intervals=intervals,
+        fill=fill,
+        about={},
+    )
+
+
 def _fit(
-    recipe: FitRecipe,
-    names: tuple[str, ...],
-    rows: NDArray[np.int64],
-    inputs: Floats,
-    values: Floats,
+    recipe: FitRecipe, names: tuple[str, ...], rows: Ints, inputs: Floats, values: Floats
 ) -> Model:
     regressor = REGRESSORS[recipe.regressor.name]
     seed = child_seed(recipe.seed, "predictor", "regressor")
@@ -212,35 +305,100 @@ def _fit(
     return regressor.fit(training, regressor.options(**recipe.regressor.options))
 
 
-def _out_of_fold(
-    recipe: FitRecipe, data: Data, split: Split, filled: Floats, values: Floats
-) -> Floats:
-    """Return predictions of the training cells by models that have not seen their functions."""
-    functions = data.functions[split.train]
+def _folds(recipe: FitRecipe, functions: Ints) -> list[NDArray[np.bool_]]:
+    """Deal cells out by function; return which are in each fold."""
     order = generator(recipe.seed, "predictor", "folds").permutation(len(np.unique(functions)))
     fold = folds_by_function(functions, order)
-    unseen = np.empty(len(split.train))
-    for number in np.unique(fold):
-        inside = fold == number
-        rows = split.train[~inside]
-        model = _fit(recipe, data.names, rows, filled, values)
-        unseen[inside] = model.predict(filled[split.train[inside]])
-    return unseen
+    return [fold == number for number in np.unique(fold)]
+
+
+def _cross_validated(recipe: FitRecipe, data: Data, filled: Floats, fill: Floats) -> dict[str, Any]:
+    """Return how good predictors of the other folds are on each; all cells are for training."""
+    values = np.asarray(data.truth.values)
+    answers = np.empty((3, len(values)))
+    for inside in _folds(recipe, data.functions):
+        fewer = _predictor(recipe, data, np.flatnonzero(~inside), filled, fill)
+        answers[:, inside] = fewer.of_inputs(filled[inside])
+    return {"cross_validation": _judged(answers, values), "level": LEVEL}
+
+
+def _judged(answers: Floats, truth: Floats) -> dict[str, Any]:
+    """Return figures of predictions and both ends of their intervals, ``(3, N)``."""
+    predicted, low, high = answers
+    return {**figures(predicted, truth), "coverage": coverage(predicted, low, high, truth)}
 
 
 def held_out(
     predictor: Predictor, split: Split, filled: Floats, values: Floats, seed: int
 ) -> dict[str, Any]:
     """Return how good a predictor is on cells of functions that it has not seen."""
-    predicted, low, high = predictor.of_inputs(filled)
-    found: dict[str, Any] = {}
-    for name, rows in (
-        ("random", split.test),
-        ("stratified", stratified(split.test, values, seed)),
-    ):
-        found[name] = {
-            **figures(predicted[rows], values[rows]),
-            "coverage": coverage(predicted[rows], low[rows], high[rows], values[rows]),
-        }
+    answers = np.stack(predictor.of_inputs(filled))
+    sets = {"random": split.test, "stratified": stratified(split.test, values, seed)}
+    found: dict[str, Any] = {
+        name: _judged(answers[:, rows], values[rows]) for name, rows in sets.items()
+    }
     found["level"] = LEVEL
     return found
+
+
+#: What is suggested, by name: spread over the space, or predicted best.
+SUGGEST = ("spread", "best")
+_FUNCTIONS = 5000  # that are drawn where a space cannot be gone through
+
+
+def suggest(
+    recipe: FitRecipe,
+    n: int,
+    by: str = "spread",
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+) -> list[Arch]:
+    """Return the architectures that are to be trained next, in order.
+
+    What the table of the recipe holds is trained already; without one, nothing is.
+
+    Args:
+        recipe: What the labels are for.
+        n: How many.
+        by: ``spread`` for those that tell most of all others, ``best`` for those predicted best.
+        cache: Where scores of proxies are kept.
+        progress: Called with (architectures scored, all that were not known).
+
+    Raises:
+        NasError: Too few are left, or ``best`` is asked with fewer than 16 labels.
+    """
+    space = SPACES[recipe.space]
+    truth = _truth_of(recipe)
+    trained = np.zeros((0, len(space.dimensions)), np.int64)
+    if truth is not None:
+        trained = space.canonicalise(np.asarray(truth.archs))
+    rng = generator(recipe.seed, "predictor", "suggest", len(trained))
+    forms = np.unique(np.concatenate([trained, _functions(space, rng)]), axis=0)
+    names, table = _table_of(recipe, [tuple(row) for row in forms.tolist()], cache, progress)
+    rows = np.searchsorted(_words(forms), _words(trained))
+    known, group = np.unique(rows, return_inverse=True)
+    values = np.zeros(0) if truth is None else np.asarray(truth.values)
+    labels = np.bincount(group, values) / np.bincount(group) if len(known) else values
+    if by == "best" and len(known) < FIRST:
+        raise NasError(f"best: expected at least {FIRST} labels to predict from, got {len(known)}")
+    failed = np.asarray(np.isnan(table).any(axis=1), dtype=bool)
+    pool = Pool(_filled(table)[0], tuple(block_of(name) for name in names), failed)
+    if n > len(forms) - len(known):
+        raise NasError(f"expected at most {len(forms) - len(known):,} to suggest, got {n:,}")
+    ask = pool.best if by == "best" else pool.spread
+    return [tuple(forms[i].tolist()) for i in ask(known, labels, n, rng)]
+
+
+def _words(forms: Ints) -> NDArray[np.void]:
+    """Return every row as one value, in the order of the rows, ``(N, D)`` to ``(N,)``."""
+    big = np.ascontiguousarray(forms.astype(">i8"))  # bytes compare as the numbers do
+    return big.view(f"V{8 * forms.shape[1]}").reshape(-1)
+
+
+def _functions(space: Space, rng: np.random.Generator) -> Ints:
+    """Return canonical forms of a space: all, or of some that are drawn."""
+    if len(space) <= LISTED:
+        members = space.all()
+    else:
+        members = np.asarray([space.sample(rng) for _ in range(_FUNCTIONS)], dtype=np.int64)
+    return space.canonicalise(members)

@@ -1,9 +1,14 @@
-"""``nas fit``: a predictor from a recipe; ``nas predict``: what it says of architectures."""
+"""``nas fit``: a predictor from a recipe; ``nas predict``: what it says of architectures.
+
+``nas suggest``: which architectures to train for the next one.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +19,21 @@ from nas.wording import duration
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
+    from nas.fitting import FitRecipe
     from nas.predictor.predictor import Predictor
+    from nas.store import Store
 
 FIT_EXAMPLES = """\b
 Examples:
   nas fit tss_accuracy truth=nats_tss.csv.gz:c10_test_200
   nas fit my_fit.yaml train=256 seed=1 --out small.npz
+  nas fit tss_accuracy truth=mine.csv:accuracy train=all
+"""
+SUGGEST_EXAMPLES = """\b
+Examples:
+  nas suggest tss_accuracy --number 16
+  nas suggest tss_accuracy truth=mine.csv:accuracy --number 16
+  nas suggest tss_accuracy truth=mine.csv:accuracy --number 8 --by best
 """
 PREDICT_EXAMPLES = """\b
 Examples:
@@ -52,8 +66,6 @@ def fit(
     """
     from nas.fitting import fit as fit_predictor
     from nas.fitting import load_fit_recipe, read_data, resolve_fit_recipe
-    from nas.predictor.inputs import GRAPHS
-    from nas.store import Store
 
     check_targets(json_)
     loaded = load_fit_recipe(resolve_fit_recipe(recipe), overrides or [])
@@ -62,15 +74,11 @@ def fit(
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")
     if not path.parent.is_dir():
         raise NasError(f"{path}: there is no folder {path.parent}")
-    needs_cache = any(source not in GRAPHS for source in loaded.inputs)
-    store = Store(path.with_name(path.name + ".scores.sqlite")) if needs_cache else None
-    try:
+    with _scores(loaded, path) as store:
         data = read_data(loaded, store, None if quiet else _Progress())
-    finally:
-        if store is not None:
-            store.close()
     if not quiet:
-        note(f"{len(data.truth):,} rows, {data.inputs.shape[1]} inputs, {loaded.train:,} to train")
+        rows = f"{len(data.truth):,} rows, {data.inputs.shape[1]} inputs"
+        note(f"{rows}, {loaded.train if loaded.train == 'all' else f'{loaded.train:,}'} to train")
     began = time.monotonic()
     fitted, _ = fit_predictor(loaded, data)
     saved = fitted.save(path)
@@ -81,6 +89,62 @@ def fit(
         emit_json(dict(saved.about), json_)
     if json_ != "-":
         _show(saved)
+
+
+@guarded
+def suggest(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A recipe of a predictor, or a shipped one's name."),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the recipe.")
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many.")] = 8,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="spread|best",
+            help="'spread': those that tell most of all others; 'best': those predicted best.",
+        ),
+    ] = "spread",
+    json_: JsonTarget = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
+) -> None:
+    """Say which architectures to train next, so that few labels make a good predictor.
+
+    With truth=TABLE:COLUMN, those in the table are trained already. Scores of proxies are kept in
+    RECIPE.npz.scores.sqlite, where nas fit finds them, too.
+    """
+    from nas.fitting import SUGGEST, load_fit_recipe, resolve_fit_recipe
+    from nas.fitting import suggest as suggest_archs
+    from spaces import SPACES
+
+    check_targets(json_)
+    if by not in SUGGEST:
+        raise NasError(f"--by: expected {' or '.join(SUGGEST)}, got {by!r}")
+    loaded = load_fit_recipe(resolve_fit_recipe(recipe), overrides or [])
+    with _scores(loaded, Path(f"{loaded.name}.npz")) as store:
+        found = suggest_archs(loaded, number, by, store, None if quiet else _Progress())
+    texts = [SPACES[loaded.space].to_str(arch) for arch in found]
+    if json_ is not None:
+        emit_json({"recipe": loaded.name, "by": by, "archs": texts}, json_)
+    if json_ != "-":
+        for text in texts:
+            typer.echo(text)
+
+
+@contextmanager
+def _scores(recipe: FitRecipe, path: Path) -> Iterator[Store | None]:
+    """Open the scores of proxies that lie beside a predictor's file, if there are any to keep."""
+    from nas.predictor.inputs import GRAPHS
+    from nas.store import Store
+
+    if all(source in GRAPHS for source in recipe.inputs):
+        yield None
+        return
+    with Store(path.with_name(path.name + ".scores.sqlite")) as store:
+        yield store
 
 
 @guarded
@@ -129,9 +193,12 @@ def _show(predictor: Predictor) -> None:
     what = about["truth"]["measure"] or about["truth"]["column"]
     typer.echo(
         f"{about['name']}: {what} of {predictor.space.name} by {about['regressor']['name']}, "
-        f"{len(about['train_rows']):,} training cells, seed {about['seed']}"
+        f"{len(about['train_rows']):,} training cells ({about['choose']['name']} choice), "
+        f"seed {about['seed']}"
     )
-    rows = [_row(kind, about["held_out"][kind]) for kind in ("random", "stratified")]
+    found = about["held_out"]
+    kinds = ("random", "stratified", "cross_validation")
+    rows = [_row(kind, found[kind]) for kind in kinds if kind in found]
     emit_table(
         ["test cells", "n", "Kendall", "Spearman", "MAE", "best tenth", "90 % interval holds"],
         rows,
@@ -141,7 +208,7 @@ def _show(predictor: Predictor) -> None:
 def _row(kind: str, found: dict[str, Any]) -> list[str]:
     inside = found["coverage"]
     return [
-        kind,
+        kind.replace("_", "-"),
         f"{found['n']:,.0f}",
         f"{found['kendall']:.3f}",
         f"{found['spearman']:.3f}",

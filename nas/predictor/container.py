@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spaces.errors import NasError
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = "nas predictor"
 _HEADER = "header"
 MAX_BYTES = 256 * 2**20  # unpacked: a small file may stand for a large one

@@ -4,22 +4,24 @@
     k(a,b) = s^2 (1 + r) exp(-r),  r = sqrt(3 sum over blocks of l_b^2 |a_b - b_b|^2)   (Matern 3/2)
 
 y is an accuracy. z stretches what differs among the best cells, where accuracies crowd below a
-ceiling. Inputs are in two blocks with a length scale each: graph features, standardised, and
-proxies, as normal scores of their places among all cells of the table (labels of those are not
-needed). Cells with equal inputs are averaged: m rows, each with noise of a single training
-divided by their number, and noise of the function that its inputs do not tell. The five
-hyperparameters maximise the marginal likelihood on 500 rows at most, times a wide normal prior.
+ceiling. Inputs come in blocks with a length scale each (:func:`nas.predictor.inputs.block_of`):
+counts, paths, operations by edge, pairs of operations, widths, all standardised; and proxies, as
+normal scores of their places among all cells of the table (labels of those are not needed). Cells
+with equal inputs are averaged: m rows, each with noise of a single training divided by their
+number, and noise of the function that its inputs do not tell. The hyperparameters maximise the
+marginal likelihood on 500 rows at most, times a wide normal prior.
 
 Intervals are conformal: errors of leaving one row out, which a Gaussian process gives in closed
 form (Rasmussen & Williams 2006, eqs. 5.10 to 5.12), in units of its own standard deviation, by
 bands of the predicted value; see :mod:`nas.predictor.intervals` for what that promises.
 
-Letters: n training cells, m distinct rows among them, F inputs, N cells to predict.
+Letters: n training cells, m distinct rows among them, F inputs, E columns that they are encoded
+in, B blocks, N cells to predict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +34,9 @@ from scipy.stats import norm
 from spaces.errors import NasError
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
+PROXY_BLOCK = "proxy"
 KNOTS = 257  # of a proxy's distribution
 _JITTER = 1e-6
 _PER_BAND, _MOST_BANDS = 40, 12
@@ -60,42 +64,48 @@ class GaussianOptions:
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """How inputs become the two blocks.
+    """How inputs become columns in blocks.
 
     Attributes:
-        graph: Columns of graph features that vary, ``(F1,)``.
-        mean: Of those, over all cells, ``(F1,)``.
-        std: Likewise.
-        proxies: The other columns, ``(F2,)``.
-        knots: Quantiles of those over all cells, ascending, ``(F2, 257)``. Those that are closer
-            than a thousandth of their range stand in one place: what lies there differs by
-            rounding, and a place must not depend on that.
+        columns: Which input each column is, ``(E,)``: all proxies, and what else varies.
+        block: Number of the block that a column is in, from 0, ``(E,)``.
+        mean: Over all cells, ``(E,)``; 0 for proxies.
+        std: Likewise; 1 for proxies.
+        ranked: Which columns are proxies, ``(E,)``.
+        knots: Quantiles of those over all cells, ascending, ``(ranked.sum(), 257)``. Those that
+            are closer than a thousandth of their range stand in one place: what lies there differs
+            by rounding, and a place must not depend on that.
     """
 
-    graph: NDArray[np.int64]
+    columns: Ints
+    block: Ints
     mean: Floats
     std: Floats
-    proxies: NDArray[np.int64]
+    ranked: NDArray[np.bool_]
     knots: Floats
 
     @classmethod
-    def of(cls, inputs: Floats, is_graph: NDArray[np.bool_]) -> Encoding:
-        """Learn it from the inputs of all cells, ``(N, F)``; no labels."""
-        std = inputs.std(axis=0)
-        graph = np.flatnonzero(is_graph & (std > 1e-9))
-        proxies = np.flatnonzero(~is_graph)
-        knots = np.quantile(inputs[:, proxies], np.linspace(0, 1, KNOTS), axis=0).T
-        knots = np.stack([_thinned(row) for row in knots]) if len(proxies) else knots
-        return cls(graph, inputs[:, graph].mean(axis=0), std[graph], proxies, knots)
+    def of(cls, inputs: Floats, blocks: Sequence[str]) -> Encoding:
+        """Learn it from the inputs of all cells, ``(N, F)``, and the block of each; no labels."""
+        is_proxy = np.asarray([name == PROXY_BLOCK for name in blocks])
+        std = np.where(is_proxy, 1.0, inputs.std(axis=0))
+        columns = np.flatnonzero(std > 1e-9)
+        ranked = is_proxy[columns]
+        block = np.unique(np.asarray(blocks)[columns], return_inverse=True)[1]
+        knots = np.zeros((0, KNOTS))
+        if ranked.any():
+            values = inputs[:, columns[ranked]]
+            quantiles = np.quantile(values, np.linspace(0, 1, KNOTS), axis=0).T
+            knots = np.stack([_thinned(row) for row in quantiles])
+        mean = np.where(ranked, 0.0, inputs[:, columns].mean(axis=0))
+        return cls(columns, block.astype(np.int64), mean, std[columns], ranked, knots)
 
-    def blocks(self, inputs: Floats) -> tuple[Floats, Floats]:
-        """Return both blocks, ``(N, F1)`` and ``(N, F2)``."""
-        standardised = (inputs[:, self.graph] - self.mean) / self.std
-        places = [
-            _place(inputs[:, c], row) for c, row in zip(self.proxies, self.knots, strict=True)
-        ]
-        scores = norm.ppf(np.stack(places, axis=1)) if places else np.zeros((len(inputs), 0))
-        return standardised, scores
+    def encode(self, inputs: Floats) -> Floats:
+        """Return the columns, ``(N, F)`` to ``(N, E)``."""
+        encoded: Floats = (inputs[:, self.columns] - self.mean) / self.std
+        for place, knots in zip(np.flatnonzero(self.ranked), self.knots, strict=True):
+            encoded[:, place] = norm.ppf(_place(encoded[:, place], knots))
+        return encoded
 
 
 def _thinned(knots: Floats) -> Floats:
@@ -125,18 +135,17 @@ class GaussianProcess:
 
     Attributes:
         encoding: Of the inputs.
-        graph: First block of the rows, ``(m, F1)``.
-        proxies: Second block, ``(m, F2)``.
+        rows: The rows in columns, ``(m, E)``.
         z: Mean target of each row, ``(m,)``.
         counts: Training cells of each row, ``(m,)``.
-        theta: ln of: inverse length of either block, s^2, noise of a training, noise of a function.
+        theta: ln of: inverse length of each block, s^2, noise of a training, noise of a function;
+            ``(B + 3,)``.
         scale: top, mean and standard deviation of the target.
-        bands: Predicted z and half width of the interval in standard deviations, ``(B, 2)``.
+        bands: Predicted z and half width of the interval in standard deviations, bands by 2.
     """
 
     encoding: Encoding
-    graph: Floats
-    proxies: Floats
+    rows: Floats
     z: Floats
     counts: Floats
     theta: Floats
@@ -145,37 +154,40 @@ class GaussianProcess:
     _solved: tuple[Any, Floats] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        factor = cho_factor(_covariance(self._rows, self.theta, self.counts), lower=True)
+        matrix = kernel(self.theta, self.encoding.block, self.rows, self.rows)
+        matrix[np.diag_indices_from(matrix)] += _noise(self.theta, self.counts)
+        factor = cho_factor(matrix, lower=True)
         object.__setattr__(self, "_solved", (factor, cho_solve(factor, self.z)))
-
-    @property
-    def _rows(self) -> tuple[Floats, Floats]:
-        return self.graph, self.proxies
 
     def predict(self, inputs: Floats) -> Floats:
         """Return predicted accuracies, ``(N, F)`` to ``(N,)``."""
-        return self.predict_with_interval(inputs)[0]
+        return accuracy(self.latent(inputs)[0], self.scale)
 
     def predict_with_interval(self, inputs: Floats) -> tuple[Floats, Floats, Floats]:
         """Return accuracies and both ends of their intervals, ``(N,)`` each."""
-        if not len(inputs):
-            return np.zeros(0), np.zeros(0), np.zeros(0)
-        parts = [self._predict(inputs[i : i + _CHUNK]) for i in range(0, len(inputs), _CHUNK)]
-        value, low, high = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return value, low, high
+        return around(*self.latent(inputs), self.bands, self.scale)
 
-    def _predict(self, inputs: Floats) -> tuple[Floats, Floats, Floats]:
+    def latent(self, inputs: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of z of one training of a cell, ``(N,)`` each."""
+        parts = [self._latent(inputs[i : i + _CHUNK]) for i in range(0, len(inputs), _CHUNK)]
+        if not parts:
+            return np.zeros(0), np.zeros(0)
+        mean, std = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return mean, std
+
+    def _latent(self, inputs: Floats) -> tuple[Floats, Floats]:
         factor, alpha = self._solved
-        near, _ = _kernel(_distances(self.encoding.blocks(inputs), self._rows), self.theta)
-        mean = near @ alpha
-        latent = np.exp(self.theta[2]) - (near * cho_solve(factor, near.T).T).sum(axis=1)
-        std = np.sqrt(np.maximum(latent, 0) + np.exp(self.theta[3]) + np.exp(self.theta[4]))
-        half = std * np.interp(mean, self.bands[:, 0], self.bands[:, 1])
-        return (
-            _accuracy(mean, self.scale),
-            _accuracy(mean - half, self.scale),
-            _accuracy(mean + half, self.scale),
-        )
+        near = kernel(self.theta, self.encoding.block, self.encoding.encode(inputs), self.rows)
+        known = (near * cho_solve(factor, near.T).T).sum(axis=1)
+        variance, single, function = np.exp(self.theta[-3:])
+        return near @ alpha, np.sqrt(np.maximum(variance - known, 0) + single + function)
+
+    def left_out(self) -> tuple[Floats, Floats]:
+        """Return what is predicted of every row without it (eqs. 5.12), as :meth:`latent`."""
+        factor, alpha = self._solved
+        variance = 1 / np.diag(cho_solve(factor, np.eye(len(self.z))))
+        single = np.exp(self.theta[-2])  # of one cell, not of their mean
+        return self.z - alpha * variance, np.sqrt(variance + single * (1 - 1 / self.counts))
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return everything that is not computed from the rest."""
@@ -190,20 +202,51 @@ class GaussianProcess:
         try:
             named = {k.removeprefix("encoding."): v for k, v in arrays.items() if "encoding." in k}
             encoding = Encoding(**named)  # type: ignore[arg-type]
-            columns = np.concatenate([encoding.graph, encoding.proxies])
             own = {k: v for k, v in arrays.items() if "encoding." not in k}
-            if len(columns) and not (columns.min() >= 0 and columns.max() < n_features):
+            columns, block = encoding.columns, encoding.block
+            if len(columns) and not (
+                (columns.min() >= 0 and columns.max() < n_features)
+                and (block.min() >= 0 and block.max() < len(own["theta"]) - 3)
+            ):
                 raise NasError("no Gaussian process over these inputs")
             return cls(encoding, **own)  # type: ignore[arg-type]
-        except (TypeError, ValueError, IndexError, np.linalg.LinAlgError) as error:
+        except (TypeError, KeyError, ValueError, IndexError, np.linalg.LinAlgError) as error:
             raise NasError(f"no Gaussian process: {error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Training cells in columns, those with equal inputs as one.
+
+    Attributes:
+        values: ``(m, E)``.
+        group: Row of every training cell, ``(n,)``.
+        counts: Training cells of every row, ``(m,)``.
+    """
+
+    values: Floats
+    group: Ints
+    counts: Floats
+
+    @classmethod
+    def of(cls, encoded: Floats) -> Rows:
+        """Join equal ones; ``(n, E)``."""
+        rows, group, counts = np.unique(
+            encoded.astype(np.float32), axis=0, return_inverse=True, return_counts=True
+        )
+        return cls(rows.astype(np.float64), group.reshape(-1), counts.astype(np.float64))
+
+    def mean(self, values: Floats) -> Floats:
+        """Return the mean over the cells of every row, ``(n,)`` to ``(m,)``."""
+        mean: Floats = np.bincount(self.group, values) / self.counts
+        return mean
 
 
 def fit_gaussian(
     inputs: Floats,
     truth: Floats,
     unlabelled: Floats,
-    is_graph: NDArray[np.bool_],
+    blocks: Sequence[str],
     rng: np.random.Generator,
     options: GaussianOptions,
 ) -> GaussianProcess:
@@ -213,49 +256,71 @@ def fit_gaussian(
         inputs: ``(n, F)``.
         truth: ``(n,)``.
         unlabelled: Inputs of all cells that are known, ``(N, F)``.
-        is_graph: Which inputs are graph features, ``(F,)``.
+        blocks: Block of every input; ``proxy`` for proxies.
         rng: Draws the rows that hyperparameters are fitted to.
         options: Settings.
     """
-    encoding = Encoding.of(unlabelled, is_graph)
-    top = truth.max() + np.quantile(truth, 0.9) - np.median(truth) + 1e-3
-    raw = -np.log(top - truth)
-    scale = np.asarray([top, raw.mean(), raw.std() or 1.0])
-    z = (raw - scale[1]) / scale[2]
-    both = np.concatenate(encoding.blocks(inputs), axis=1)
-    rows, group, counts = np.unique(
-        both.astype(np.float32), axis=0, return_inverse=True, return_counts=True
-    )
-    group = group.reshape(-1)
-    cut = len(encoding.graph)
-    blocks = rows[:, :cut].astype(np.float64), rows[:, cut:].astype(np.float64)
-    mean = np.bincount(group, z) / counts
-    some = rng.permutation(len(rows))[: options.subset]
-    theta = _hyperparameters((blocks[0][some], blocks[1][some]), mean[some], counts[some])
+    encoding = Encoding.of(unlabelled, blocks)
+    scale = scale_of(truth)
+    z = target(truth, scale)
+    rows = Rows.of(encoding.encode(inputs))
+    mean = rows.mean(z)
+    some = rng.permutation(len(mean))[: options.subset]
+    theta = _hyperparameters(rows.values[some], mean[some], rows.counts[some], encoding.block)
 
     def process(bands: Floats) -> GaussianProcess:
-        return GaussianProcess(
-            encoding, *blocks, mean, counts.astype(np.float64), theta, scale, bands
-        )
+        return GaussianProcess(encoding, rows.values, mean, rows.counts, theta, scale, bands)
 
-    return process(_bands(process(np.zeros((1, 2))), z, group, options.level))
+    center, std = process(np.zeros((1, 2))).left_out()
+    return process(bands_of(z, center, std, rows, options.level))
 
 
-def _bands(process: GaussianProcess, z: Floats, group: NDArray[np.int64], level: float) -> Floats:
-    """Return how many standard deviations an interval needs, by predicted value."""
-    factor, alpha = process._solved
-    counts, noise = process.counts, np.exp(process.theta[3])
-    variance = 1 / np.diag(cho_solve(factor, np.eye(len(counts))))
-    left_out = process.z - alpha * variance
-    std = np.sqrt(variance + noise * (1 - 1 / counts))  # of one cell, not of their mean
-    error = np.abs(z - left_out[group]) / std[group]
-    weight = 1 / counts[group]  # a row counts once, however many cells it has
-    number = int(np.clip(len(counts) // _PER_BAND, 1, _MOST_BANDS))
+def scale_of(truth: Floats) -> Floats:
+    """Return top, mean and standard deviation of the target."""
+    top = truth.max() + np.quantile(truth, 0.9) - np.median(truth) + 1e-3
+    raw = -np.log(top - truth)
+    return np.asarray([top, raw.mean(), raw.std() or 1.0])
+
+
+def target(truth: Floats, scale: Floats) -> Floats:
+    """Return z of accuracies, ``(n,)``."""
+    z: Floats = (-np.log(scale[0] - truth) - scale[1]) / scale[2]
+    return z
+
+
+def accuracy(z: Floats, scale: Floats) -> Floats:
+    """Return the accuracies that z stands for, ``(N,)``."""
+    found: Floats = np.clip(scale[0] - np.exp(-(z * scale[2] + scale[1])), 0, None)
+    return found
+
+
+def bands_of(z: Floats, center: Floats, std: Floats, rows: Rows, level: float) -> Floats:
+    """Return how many standard deviations an interval needs, by predicted value.
+
+    Args:
+        z: Of every training cell, ``(n,)``.
+        center: What was predicted of every row by those who have not seen it, ``(m,)``.
+        std: How sure they were, ``(m,)``.
+        rows: Which cells are which row.
+        level: Share of cells that is to lie inside.
+    """
+    group = rows.group
+    error = np.abs(z - center[group]) / std[group]
+    weight = 1 / rows.counts[group]  # a row counts once, however many cells it has
+    number = int(np.clip(len(center) // _PER_BAND, 1, _MOST_BANDS))
     bands = []
-    for part in np.array_split(np.argsort(left_out), number):
+    for part in np.array_split(np.argsort(center), number):
         inside = np.isin(group, part)
-        bands.append((np.median(left_out[part]), _quantile(error[inside], weight[inside], level)))
+        bands.append((np.median(center[part]), _quantile(error[inside], weight[inside], level)))
     return np.asarray(bands)
+
+
+def around(
+    mean: Floats, std: Floats, bands: Floats, scale: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return accuracies and both ends of their intervals, ``(N,)`` each."""
+    half = std * np.interp(mean, bands[:, 0], bands[:, 1])
+    return accuracy(mean, scale), accuracy(mean - half, scale), accuracy(mean + half, scale)
 
 
 def _quantile(values: Floats, weights: Floats, level: float) -> float:
@@ -265,61 +330,66 @@ def _quantile(values: Floats, weights: Floats, level: float) -> float:
     return float(values[order][min(int(np.searchsorted(share, level)), len(values) - 1)])
 
 
-def _accuracy(z: Floats, scale: Floats) -> Floats:
-    accuracy: Floats = np.clip(scale[0] - np.exp(-(z * scale[2] + scale[1])), 0, None)
-    return accuracy
+def kernel(theta: Floats, block: Ints, a: Floats, b: Floats) -> Floats:
+    """Return the covariance of functions, ``(N, E)`` and ``(M, E)`` to ``(N, M)``."""
+    length = np.exp(theta[:-3][block])
+    return _matern(_squares(a * length, b * length), theta)[0]
 
 
-def _distances(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> list[Floats]:
-    """Return squared distances, one matrix per block."""
-    return [
-        np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
-        for x, y in zip(a, b, strict=True)
-    ]
+def _squares(a: Floats, b: Floats) -> Floats:
+    squares: Floats = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
+    return squares
 
 
-def _kernel(distances: list[Floats], theta: Floats) -> tuple[Floats, Floats]:
-    """Return k and r."""
-    scaled = sum(np.exp(2 * t) * d for t, d in zip(theta[:2], distances, strict=True))
-    r = np.sqrt(3 * np.asarray(scaled))
-    return np.exp(theta[2]) * (1 + r) * np.exp(-r), r
-
-
-def _covariance(rows: tuple[Floats, Floats], theta: Floats, counts: Floats) -> Floats:
-    matrix, _ = _kernel(_distances(rows, rows), theta)
-    matrix[np.diag_indices_from(matrix)] += _noise(theta, counts)
-    return matrix
+def _matern(squares: Floats, theta: Floats) -> tuple[Floats, Floats]:
+    """Return k and exp(-r)."""
+    r = np.sqrt(3 * squares)
+    falling = np.exp(-r)
+    return np.exp(theta[-3]) * (1 + r) * falling, falling
 
 
 def _noise(theta: Floats, counts: Floats) -> Floats:
-    noise: Floats = np.exp(theta[3]) / counts + np.exp(theta[4]) + _JITTER
+    noise: Floats = np.exp(theta[-2]) / counts + np.exp(theta[-1]) + _JITTER
     return noise
 
 
-def _hyperparameters(rows: tuple[Floats, Floats], z: Floats, counts: NDArray[Any]) -> Floats:
+def prior(block: Ints) -> Floats:
+    """Return the theta that is thought likely before there are labels, ``(B + 3,)``."""
+    sizes = np.bincount(block)
+    lengths = -0.5 * np.log(4 * sizes) - 0.25 * np.log(max(1, len(sizes)))
+    return np.asarray([*lengths, 0.0, -4.6, -4.6])
+
+
+def _hyperparameters(rows: Floats, z: Floats, counts: Floats, block: Ints) -> Floats:
     """Return theta: the most likely one under the data and a wide prior around the start."""
-    distances = _distances(rows, rows)
-    lengths = [-0.5 * np.log(4 * max(1, block.shape[1])) for block in rows]
-    start = np.asarray([*lengths, 0.0, -4.6, -4.6])
+    start = prior(block)
+    distances = [
+        _squares(rows[:, block == number], rows[:, block == number])
+        for number in range(len(start) - 3)
+    ]
 
     def loss(theta: Floats) -> tuple[float, Floats]:
-        k, r = _kernel(distances, theta)
+        scaled = np.zeros((len(z), len(z)))
+        for t, d in zip(theta, distances, strict=False):
+            scaled += np.exp(2 * t) * d
+        k, falling = _matern(scaled, theta)
         factor = cho_factor(k + np.diag(_noise(theta, counts)), lower=True)
         inverse = cho_solve(factor, np.eye(len(z)))
         alpha = inverse @ z
         value = 0.5 * z @ alpha + np.log(np.diag(factor[0])).sum()
         gradient = 0.5 * (inverse - np.outer(alpha, alpha))
-        slope = -1.5 * np.exp(theta[2]) * np.exp(-r) * gradient
+        slope = -1.5 * np.exp(theta[-3]) * falling * gradient
         by_theta = [
-            2 * np.exp(2 * t) * (slope * d).sum() for t, d in zip(theta[:2], distances, strict=True)
-        ]
-        by_theta += [
+            *(
+                2 * np.exp(2 * t) * (slope * d).sum()
+                for t, d in zip(theta, distances, strict=False)
+            ),
             (gradient * k).sum(),
-            np.diag(gradient) @ (np.exp(theta[3]) / counts),
-            np.trace(gradient) * np.exp(theta[4]),
+            np.diag(gradient) @ (np.exp(theta[-2]) / counts),
+            np.trace(gradient) * np.exp(theta[-1]),
         ]
-        prior = theta - start
-        return value + (prior**2).sum() / 8, np.asarray(by_theta) + prior / 4
+        away = theta - start
+        return value + (away**2).sum() / 8, np.asarray(by_theta) + away / 4
 
     bounds = [(s - 6, s + 6) for s in start]
     made: Callable[..., Any] = minimize

@@ -5,6 +5,7 @@ Letters: N architectures, F inputs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.features import graph_features
+from nas.predictor.gaussian import PROXY_BLOCK
 from nas.proxies.base import Conditions, Outcome, ProxySpec, score_batch
 from spaces import Arch, Space
 from spaces.cell import CellGraph
@@ -24,12 +26,26 @@ GRAPH = "graph"
 #: The same, and pairs of operations, averaged over all cells that compute the same function.
 ORBITS = "orbits"
 GRAPHS = (GRAPH, ORBITS)
-_MOST = 50_000  # members of a space that are gone through for that
+LISTED = 50_000  # most members of a space that are gone through for that
 
 
-def is_graph(name: str) -> bool:
-    """Tell whether an input is a feature of the graph, and not of a proxy."""
-    return name.partition(":")[0] in GRAPHS
+#: Of a feature of the graph, by what its name begins with; what is missing here is about paths.
+_BLOCKS = {
+    **dict.fromkeys(("count", "nodes", "wires"), "count"),
+    **dict.fromkeys(("max_in_degree", "max_out_degree", "in_degree", "out_degree"), "count"),
+    "op": "edge",
+    **dict.fromkeys(("then", "fork", "meet"), "pair"),
+    **dict.fromkeys(("width", "log2_width", "conv_weights"), "width"),
+}
+
+
+def block_of(name: str) -> str:
+    """Return what an input tells about: counts, paths, edges, pairs, widths, or ``proxy``."""
+    source, _, feature = name.partition(":")
+    if source not in GRAPHS:
+        return PROXY_BLOCK
+    kind = re.sub(r"^layer\d+\.", "", feature).partition(":")[0]
+    return _BLOCKS.get(kind, "path")
 
 
 #: Scores architectures by several proxies, one row each.
@@ -132,10 +148,10 @@ def orbit_means(space: Space) -> OrbitMeans:
     Raises:
         NasError: It has no official order to go along, or too many members.
     """
-    if len(space) > _MOST:
+    if len(space) > LISTED:
         raise NasError(
             f"inputs: 'orbits' goes through all {len(space):,} members of {space.name}, which are "
-            f"more than {_MOST:,}; use 'graph'"
+            f"more than {LISTED:,}; use 'graph'"
         )
     members = space.all()
     forms, orbit = np.unique(space.canonicalise(members), axis=0, return_inverse=True)

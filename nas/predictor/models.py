@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.predictor.blend import Blend, BlendOptions, fit_blend
 from nas.predictor.gaussian import GaussianOptions, GaussianProcess, fit_gaussian
-from nas.predictor.inputs import is_graph
+from nas.predictor.inputs import block_of
 from nas.predictor.trees import Trees
 
 Floats = NDArray[np.float64]
@@ -28,6 +29,14 @@ class Model(Protocol):
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return everything as arrays, from which ``Regressor.load`` makes it again."""
+
+
+@runtime_checkable
+class Unsure(Protocol):
+    """A model that knows its own intervals."""
+
+    def predict_with_interval(self, inputs: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return accuracies and both ends of their intervals, ``(N,)`` each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +116,19 @@ def _gaussian(training: Training, options: GaussianOptions) -> GaussianProcess:
         training.inputs,
         training.truth,
         training.unlabelled,
-        np.asarray([is_graph(name) for name in training.names]),
+        [block_of(name) for name in training.names],
         np.random.default_rng(training.seed),
+        options,
+    )
+
+
+def _blend(training: Training, options: BlendOptions) -> Blend:
+    return fit_blend(
+        training.inputs,
+        training.truth,
+        training.unlabelled,
+        [block_of(name) for name in training.names],
+        training.seed,
         options,
     )
 
@@ -132,10 +152,17 @@ REGRESSORS: dict[str, Regressor] = {
         ),
         Regressor(
             "gaussian_process",
-            "Matern 3/2 on the logarithm of the error; best with few labels, has its own intervals",
+            "Matern 3/2 on the logarithm of the error, with intervals of its own",
             GaussianOptions,
             _gaussian,
             GaussianProcess.from_arrays,
+        ),
+        Regressor(
+            "blend",
+            "the Gaussian process and extremely randomised trees, two to one; the best there is",
+            BlendOptions,
+            _blend,
+            Blend.from_arrays,
         ),
     )
 }

@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.predictor.container import BadPredictor, read, write
-from nas.predictor.gaussian import GaussianProcess
 from nas.predictor.inputs import Inputs, Scorer
 from nas.predictor.intervals import Intervals
-from nas.predictor.models import REGRESSORS, Model
+from nas.predictor.models import REGRESSORS, Model, Unsure
 from nas.predictor.shipped import resolve
 from nas.proxies.base import Conditions, Outcome
 from spaces import SPACES, Arch, Space
@@ -105,7 +104,7 @@ class Predictor:
     def of_inputs(self, inputs: Floats) -> tuple[Floats, Floats, Floats]:
         """Return predictions and both ends of their intervals, ``(N, F)`` to ``(N,)`` each."""
         if self.intervals is None:
-            assert isinstance(self.model, GaussianProcess)
+            assert isinstance(self.model, Unsure)
             return self.model.predict_with_interval(inputs)
         value = self.model.predict(inputs)
         return (value, *self.intervals.around(value))

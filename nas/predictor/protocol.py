@@ -1,10 +1,10 @@
 """How predictors are judged: splits by function, held-out figures, intervals and their coverage.
 
-A split draws n training cells at random; every cell that computes the same function as one of them
-leaves the test set, so that no isomorphic twin of a training cell is predicted. All other cells are
-the test set (*random*). A *stratified* test set takes at most 100 of them from each of ten equally
-wide bands of accuracy; it has more poor cells, and its rank correlations are higher. Figures of one
-kind are never held against those of the other.
+A split draws n training cells at random, or they are chosen one after the other; every cell that
+computes the same function as one of them leaves the test set, so that no isomorphic twin of a
+training cell is predicted. All other cells are the test set (*random*). A *stratified* test set
+takes at most 100 of them from each of ten equally wide bands of accuracy; it has more poor cells,
+and its rank correlations are higher. Figures of one kind are never held against those of the other.
 
 Letters: N cells, n training cells.
 """
@@ -56,10 +56,25 @@ def split_by_function(functions: Ints, n: int, seed: int) -> Split:
     if not 1 <= n < len(functions):
         raise NasError(f"train: expected 1 to {len(functions) - 1:,} cells, got {n:,}")
     order = generator(seed, "predictor", "split").permutation(len(functions))
-    train = np.sort(order[:n])
+    return split_after(np.sort(order[:n]), functions)
+
+
+def split_after(train: Ints, functions: Ints) -> Split:
+    """Return the split that training cells leave.
+
+    Args:
+        train: Rows, ``(n,)``.
+        functions: For each cell the number of the function that it computes, ``(N,)``.
+
+    Raises:
+        NasError: No test cell would be left.
+    """
     test = np.flatnonzero(~np.isin(functions, functions[train]))
     if not len(test):
-        raise NasError(f"train: {n:,} cells leave no function to test on")
+        raise NasError(
+            f"train: {len(train):,} cells leave no function to test on; 'all' takes every cell "
+            "and is judged by cross-validation"
+        )
     return Split(train, test)
 
 

@@ -49,7 +49,8 @@ def describe(path: Path) -> str:
     """Return what a predictor's file predicts, in one line."""
     about = read(path)[0]["about"]
     what = about["truth"]["measure"] or about["truth"]["column"]
-    found = about["held_out"]["random"]
+    judged = about["held_out"]
+    found = judged.get("random") or judged["cross_validation"]
     return (
         f"{what}; {len(about['train_rows']):,} cells to train, Kendall {found['kendall']:.3f} and "
         f"{found['mae']:.2f} points off on the others"

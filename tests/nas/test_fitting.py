@@ -1,5 +1,6 @@
 """From a recipe to a predictor: fitted, saved, read, searched by; and what is refused."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from nas import Predictor, Searcher
 from nas.cli import app, search_app
-from nas.fitting import FitRecipe, fit, load_fit_recipe, read_data
+from nas.fitting import FitRecipe, fit, load_fit_recipe, read_data, suggest
 from nas.oracle import Oracle
 from nas.predictor.container import BadPredictor
 from nas.predictor.inputs import Inputs
@@ -185,7 +186,10 @@ def test_recipes_that_name_none(fitted: Predictor, tmp_path: Path, line: str, me
         ("regressor: forrest", "regressor: no regressor named 'forrest'. Did you mean 'forest'"),
         ("regressor: {name: forest, tree: 3}", "regressor.tree: unknown key; did you mean 'trees'"),
         ("regressor: {name: forest, trees: 0}", "trees must be at least 1, got 0"),
-        ("train: 2", "train: must be at least 8, got 2"),
+        ("train: 2", "train: must be at least 8, at most 10,000,000, got 2"),
+        ("train: some", "train: expected a number of cells, or 'all', got 'some'"),
+        ("choose: actively", "choose: no choice named 'actively'. Did you mean 'active'"),
+        ("choose: {name: active, best: 1}", "best must be at least 0 and below 1, got 1"),
         ("trian: 64", "trian: unknown key; did you mean 'train'"),
         ("truth: absent.csv:c10_test_200", "truth: no such file"),
     ],
@@ -212,6 +216,118 @@ def test_scores_of_proxies_are_kept_and_the_same_with_a_cache(table: Path, tmp_p
     assert told[-1] == (functions, functions), "the second time there was nothing to do"
     np.testing.assert_array_equal(first.inputs, again.inputs)
     np.testing.assert_array_equal(read_data(recipe).inputs, first.inputs)
+
+
+def test_training_cells_can_be_chosen(table: Path, tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, table, "train: 48", "choose: {name: active, best: 0.25}")
+    recipe = load_fit_recipe(path)
+    data = read_data(recipe)
+    predictor, split = fit(recipe, data)
+    assert len(set(data.functions[split.train].tolist())) == 48, "one cell of a function each"
+    assert not set(data.functions[split.train].tolist()) & set(data.functions[split.test].tolist())
+    values = np.asarray(data.truth.values)
+    assert values[split.train[-12:]].min() > np.median(values), "the last are to be the best"
+    assert predictor.about["choose"] == {"name": "active", "best": 0.25}
+    again, same = fit(recipe, data)
+    assert same.train.tolist() == split.train.tolist()
+    assert again.about == predictor.about
+    _, other = fit(load_fit_recipe(path, ["seed=1"]), data)
+    assert other.train.tolist() != split.train.tolist()
+
+
+def test_what_was_not_chosen_is_never_looked_at(table: Path, tmp_path: Path) -> None:
+    # Change every label that was not asked for: the choice and the model stay what they are.
+    recipe = load_fit_recipe(recipe_file(tmp_path, table, "train: 40", "choose: active"))
+    data = read_data(recipe)
+    first, split = fit(recipe, data)
+    values = np.asarray(data.truth.values)
+    kept = np.isin(np.arange(len(values)), split.train)
+    rng = np.random.default_rng(0)
+    changed = np.where(kept, values, rng.permutation(values))
+    truth = dataclasses.replace(data.truth, values=changed)
+    second, same = fit(recipe, dataclasses.replace(data, truth=truth))
+    assert same.train.tolist() == split.train.tolist()
+    archs = [tuple(row) for row in ALL[::501].tolist()]
+    assert first.predict(archs) == second.predict(archs)
+
+
+@pytest.mark.parametrize("regressor", ["blend", "{name: extra_trees, trees: 10}"])
+def test_all_cells_may_be_for_training(table: Path, tmp_path: Path, regressor: str) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(table.read_text().splitlines()[:81]) + "\n")
+    recipe = load_fit_recipe(
+        recipe_file(tmp_path, few, "train: all", f"regressor: {regressor}", "inputs: [orbits, sed]")
+    )
+    predictor, split = fit(recipe, read_data(recipe))
+    assert len(split.train) == 80
+    assert not len(split.test)
+    found = predictor.about["held_out"]
+    assert set(found) == {"cross_validation", "level"}
+    assert found["cross_validation"]["n"] == 80
+    assert 0.5 < found["cross_validation"]["kendall"] < 0.99, "not of cells that it has seen"
+    predictor.save(tmp_path / "few.npz")
+    told = RUNNER.invoke(app, ["predict", str(tmp_path / "few.npz")])
+    assert told.exit_code == 0, told.output
+    assert "80 training cells" in told.output
+    assert "cross-validation" in told.output
+
+
+def test_what_to_train_is_suggested(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = recipe_file(tmp_path, table, "inputs: [graph, sed]")
+    bare = tmp_path / "bare.yaml"
+    lines = path.read_text().splitlines()
+    bare.write_text("\n".join(line for line in lines if not line.startswith("truth")))
+
+    def told(*arguments: str) -> list[str]:
+        found = RUNNER.invoke(app, ["suggest", *arguments, "--quiet"])
+        assert found.exit_code == 0, found.output
+        return found.stdout.split()
+
+    first = told(str(bare), "--number", "20")
+    assert len({NATS_TSS.canonical(NATS_TSS.from_str(text)) for text in first}) == 20
+    assert first == told(str(bare), "--number", "20")
+    mine = tmp_path / "mine.csv"
+    worth = {text: 60 + 5 * text.count("nor_conv_3x3") for text in first}
+    mine.write_text("arch,accuracy\n" + "".join(f"{k},{v}\n" for k, v in worth.items()))
+    more = told(str(bare), f"truth={mine}:accuracy", "-n", "10")
+    assert not set(more) & set(first)
+    best = told(str(bare), f"truth={mine}:accuracy", "-n", "5", "--by", "best")
+    assert min(text.count("conv_3x3") for text in best) >= 4
+    asked = ["suggest", str(bare), f"truth={mine}:accuracy", "--json", "-"]
+    found = RUNNER.invoke(app, asked)
+    assert json.loads(found.stdout)["archs"] == told(str(bare), f"truth={mine}:accuracy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--by", "luck"], "--by: expected spread or best, got 'luck'"),
+        (["--by", "best"], "best: expected at least 16 labels to predict from, got 0"),
+        (["-n", "99999"], "expected at most 5,044 to suggest, got 99,999"),
+    ],
+)
+def test_suggestions_that_cannot_be(
+    table: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    path = tmp_path / "bare.yaml"
+    path.write_text("space: nats_tss\ninputs: [graph]\nregressor: blend\n")
+    told = RUNNER.invoke(app, ["suggest", str(path), *arguments])
+    assert told.exit_code == 2
+    assert message in told.output
+    told = RUNNER.invoke(app, ["fit", str(path), "--out", str(tmp_path / "x.npz")])
+    assert told.exit_code == 2
+    assert "truth: a table to learn from is needed" in told.output
+
+
+def test_suggestions_in_a_space_that_is_too_large_to_list(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text("space: nasbench101\ninputs: [graph]\nregressor: blend\n")
+    found = suggest(load_fit_recipe(path), 3)
+    space = SPACES["nasbench101"]
+    assert len({space.canonical(arch) for arch in found}) == 3
 
 
 def test_a_proxy_that_fails_is_an_input_all_the_same(table: Path, tmp_path: Path) -> None:

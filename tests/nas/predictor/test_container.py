@@ -59,7 +59,7 @@ def test_a_changed_header_is_noticed(path: Path) -> None:
 
 def test_another_format_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "FORMAT", 99)
-    with pytest.raises(BadPredictor, match="a predictor of format 1, this version reads 99"):
+    with pytest.raises(BadPredictor, match="a predictor of format 2, this version reads 99"):
         read(path)
 
 

@@ -1,5 +1,7 @@
 """The Gaussian process: its numbers against the textbook's, its intervals, its file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
@@ -8,7 +10,7 @@ from nas.predictor import gaussian
 from nas.predictor.gaussian import Encoding, GaussianOptions, GaussianProcess, fit_gaussian
 from spaces.errors import NasError
 
-IS_GRAPH = np.asarray([True, True, True, False, False])
+BLOCKS = ("count", "path", "count", "proxy", "proxy")
 
 
 def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,27 +26,34 @@ def fitted(count: int = 200, seed: int = 0, **options: float) -> GaussianProcess
     inputs, truth = drawn(count, seed)
     unlabelled, _ = drawn(2000, 99)
     rng = np.random.default_rng(seed)
-    return fit_gaussian(inputs, truth, unlabelled, IS_GRAPH, rng, GaussianOptions(**options))  # type: ignore[arg-type]
+    return fit_gaussian(inputs, truth, unlabelled, BLOCKS, rng, GaussianOptions(**options))  # type: ignore[arg-type]
 
 
 def test_it_predicts_by_the_formula() -> None:
     process = fitted(60)
     new, _ = drawn(20, 5)
 
-    def kernel(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        r = np.empty((len(a[0]), len(b[0])))
-        for i in range(len(a[0])):
-            for j in range(len(b[0])):
-                d = sum(
-                    np.exp(2 * process.theta[k]) * ((a[k][i] - b[k][j]) ** 2).sum() for k in (0, 1)
-                )
-                r[i, j] = np.sqrt(3 * d)
-        return np.asarray(np.exp(process.theta[2]) * (1 + r) * np.exp(-r))
+    def column(i: int, values: np.ndarray) -> np.ndarray:
+        return np.asarray(process.encoding.encode(values)[:, i])
 
-    rows = (process.graph, process.proxies)
-    noise = np.exp(process.theta[3]) / process.counts + np.exp(process.theta[4]) + 1e-6
+    # Blocks in alphabetical order: count, path, proxy.
+    length = [process.theta[number] for number in (0, 1, 0, 2, 2)]
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        r = np.empty((len(a), len(b)))
+        for i, j in np.ndindex(*r.shape):
+            d = sum(np.exp(2 * length[e]) * (a[i, e] - b[j, e]) ** 2 for e in range(5))
+            r[i, j] = np.sqrt(3 * d)
+        return np.asarray(np.exp(process.theta[3]) * (1 + r) * np.exp(-r))
+
+    unlabelled, _ = drawn(2000, 99)
+    np.testing.assert_allclose(
+        column(1, new), (new[:, 1] - unlabelled[:, 1].mean()) / unlabelled[:, 1].std()
+    )
+    rows = process.rows
+    noise = np.exp(process.theta[4]) / process.counts + np.exp(process.theta[5]) + 1e-6
     alpha = np.linalg.solve(kernel(rows, rows) + np.diag(noise), process.z)
-    z = kernel(process.encoding.blocks(new), rows) @ alpha
+    z = kernel(process.encoding.encode(new), rows) @ alpha
     top, mean, std = process.scale
     np.testing.assert_allclose(process.predict(new), top - np.exp(-(z * std + mean)), rtol=1e-6)
 
@@ -69,7 +78,7 @@ def test_cells_with_equal_inputs_are_averaged() -> None:
     twice = np.concatenate([inputs, inputs[:10]])
     other = np.concatenate([truth, truth[:10] - 1])
     rng = np.random.default_rng(0)
-    process = fit_gaussian(twice, other, unlabelled, IS_GRAPH, rng, GaussianOptions())
+    process = fit_gaussian(twice, other, unlabelled, BLOCKS, rng, GaussianOptions())
     assert len(process.z) == 50
     assert sorted(process.counts.tolist()) == [1.0] * 40 + [2.0] * 10
 
@@ -102,25 +111,45 @@ def test_it_survives_being_stored() -> None:
     arrays = process.arrays()
     for name, value in (
         ("z", np.zeros(3)),
-        ("encoding.graph", np.asarray([7])),
+        ("encoding.columns", np.asarray([7])),
+        ("encoding.block", np.asarray([0, 1, 0, 2, 9])),
         ("x", np.zeros(1)),
     ):
         with pytest.raises(NasError, match="no Gaussian process"):
             GaussianProcess.from_arrays({**arrays, name: value}, 5)
 
 
+def test_leaving_one_row_out_is_what_a_fit_without_it_predicts() -> None:
+    process = fitted(40)
+    mean, std = process.left_out()
+    for left in (0, 17, 39):
+        rest = np.arange(40) != left
+        fewer = dataclasses.replace(
+            process, rows=process.rows[rest], z=process.z[rest], counts=process.counts[rest]
+        )
+        encoding, row = process.encoding, process.rows[left : left + 1]
+        near = gaussian.kernel(process.theta, encoding.block, row, fewer.rows)[0]
+        whole = gaussian.kernel(process.theta, encoding.block, fewer.rows, fewer.rows)
+        whole += np.diag(np.exp(process.theta[4]) + np.exp(process.theta[5]) + np.full(39, 1e-6))
+        assert mean[left] == pytest.approx(near @ np.linalg.solve(whole, fewer.z), rel=1e-6)
+        variance = np.exp(process.theta[3:]).sum() - near @ np.linalg.solve(whole, near)
+        assert std[left] == pytest.approx(np.sqrt(variance), rel=1e-4)
+
+
 def test_places_among_all_cells() -> None:
     column = np.repeat([1.0, 2.0, 4.0], [100, 50, 50])[:, None]
-    encoding = Encoding.of(column, np.asarray([False]))
+    encoding = Encoding.of(column, ["proxy"])
     new = np.asarray([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
-    scores = encoding.blocks(new)[1][:, 0]
+    scores = encoding.encode(new)[:, 0]
     assert scores[0] == scores[1], "below all that is known"
     assert (np.diff(scores)[1:4] > 0).all()
     assert scores[1] == pytest.approx(-0.67, abs=0.02), "the middle of the lower half"
     assert np.isfinite(scores).all()
-    constant = Encoding.of(np.ones((50, 2)), np.asarray([True, False]))
-    assert constant.blocks(np.ones((3, 2)))[0].shape == (3, 0), "what never varies says nothing"
-    assert constant.blocks(np.ones((3, 2)))[1].tolist() == [[0.0]] * 3
+    constant = Encoding.of(np.ones((50, 2)), ["count", "proxy"])
+    assert constant.columns.tolist() == [1], "what never varies says nothing"
+    assert constant.encode(np.ones((3, 2))).tolist() == [[0.0]] * 3
+    bare = Encoding.of(column, ["path"])
+    assert bare.encode(column).std() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("name", "value"), [("subset", 3), ("level", 1.0), ("level", 0.2)])
