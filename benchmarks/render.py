@@ -225,7 +225,8 @@ def predictor() -> str:
     result = load("predictor")
     lines = [
         "| case | n | Kendall C10 / C100 / IN16 | twins on both sides | same cells as drawn | "
-        "MAE, points | Kendall, best tenth | Kendall, stratified test | 90 % interval holds, % | "
+        "MAE, points | Kendall, best tenth | Kendall, stratified test | "
+        "90 % interval holds, % (fifths by prediction) | "
         "found cell below the best, points (within the aim) |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -242,6 +243,13 @@ def predictor() -> str:
             mean([100 * seed["random"]["coverage"]["overall"] for seed in row["seeds"]])
             for row in rows
         ]
+        fifths = [
+            100 * mean(list(held))
+            for row in rows
+            for held in zip(
+                *(seed["random"]["coverage"]["by_fifth"] for seed in row["seeds"]), strict=True
+            )
+        ]
         below = [[seed["found"] for seed in row["seeds"]] for row in rows]
         aim = 0.4 if n < 1024 else 0.1
         within = " / ".join(str(sum(x <= aim for x in seeds)) for seeds in below)
@@ -250,7 +258,8 @@ def predictor() -> str:
             f"{taus('common') if 'common' in rows[0]['seeds'][0] else 'the same'} | "
             f"{several([mean(of(row, 'random', 'mae')) for row in rows], 2)} | "
             f"{taus('random', 'kendall_best_tenth')} | {taus('stratified')} | "
-            f"{several(covered, 0)} | {several([mean(x) for x in below], 2)} ({within}) |"
+            f"{several(covered, 0)} ({min(fifths):.0f} to {max(fifths):.0f}) | "
+            f"{several([mean(x) for x in below], 2)} ({within}) |"
         )
     return "\n".join([*lines, "", where(result["environment"])])
 

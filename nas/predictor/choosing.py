@@ -41,7 +41,7 @@ Ints = NDArray[np.int64]
 
 FIRST = 16  # cells before lengths are fitted for the first time, and fewest that they are fitted to
 _REFERENCE, _CANDIDATES = 1000, 3000  # functions that are looked at in one batch
-_ROUNDS = 4  # in which the best are trained
+_ROUNDS, _MOST_BEST = 4, 64  # in which the best are trained, and how many of them
 _OPTIONS = GaussianOptions()
 
 
@@ -55,7 +55,9 @@ class ActiveOptions:
     """Settings of the active choice.
 
     Attributes:
-        best: Share of the labels that goes to the highest predictions, in four rounds at the end.
+        best: Share of the labels that goes to the highest predictions, in four rounds at the end;
+            never more than 64 of them: with so many, the best is found, and the rest teach more
+            elsewhere.
     """
 
     best: float = 0.25
@@ -199,7 +201,7 @@ def choose_actively(
         raise NasError(
             f"train: expected fewer than the table's {len(pool.inputs):,} functions, got {n:,}"
         )
-    n_best = min(round(options.best * n), max(0, n - FIRST))
+    n_best = min(round(options.best * n), max(0, n - FIRST), _MOST_BEST)
     known: list[int] = []
     truth: list[float] = []
     for kind, count in _rounds(n - n_best, n_best):
