@@ -30,7 +30,6 @@ CASES = {
     "tss_accuracy": ("tss_accuracy", []),
     "active": ("tss_accuracy", ["choose={name: active, best: 0.25}"]),
     "spread": ("tss_accuracy", ["choose={name: active, best: 0}"]),
-    "half_best": ("tss_accuracy", ["choose={name: active, best: 0.5}"]),
     "green_factory": ("green_factory", []),
 }
 COLUMNS = ("c10_test_200", "c100_test_200", "in16_test_200")

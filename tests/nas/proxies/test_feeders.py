@@ -58,9 +58,13 @@ def asked(spaces: Iterable[Space]) -> list[ParameterSet]:
 #: Relative differences in float32. Where a ReLU's input is 0 but for rounding, one feeder may let a
 #: gradient pass that the other stops; what asks every image by itself feels it most. Measured on 50
 #: cells each, over seeds: ntk 4e-2, gradsign 4e-4, vkdnw 1e-4, decorrelation 2e-4 (logarithms of
-#: eigenvalues near 0), plain 6e-5 (a sum of what cancels before a batch-norm), all others 3e-5 at
-#: most.
-FLOAT32 = {"ntk": 0.2, "gradsign": 2e-3, "vkdnw": 1e-3, "plain": 1e-3, "decorrelation": 1e-3}
+#: eigenvalues near 0), all others 3e-5 at most.
+FLOAT32 = {"ntk": 0.2, "gradsign": 2e-3, "vkdnw": 1e-3, "decorrelation": 1e-3}
+
+#: Sums of what cancels (before a batch-norm, weights and their gradients are orthogonal), so that a
+#: score may be as small as it likes beside its terms: an absolute difference, as a share of the
+#: largest score. Measured as above, on two kinds of processor: plain 1e-4 at most.
+CANCELS = {"plain": 1e-3}
 
 #: In whole NAS-Bench-101 networks either feeder is off by as much from its own float64: measured on
 #: 12 cells, epe_nas 3e-2, meco of convolutions 4e-2, fisher 3e-3, az_trainability 8e-4.
@@ -166,7 +170,9 @@ def agree(space: Space, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) 
     assert failures(many) == failures(single)
     loose = LARGE if space is SPACES["nasbench101"] else FLOAT32.get(name.split(":")[0], 1e-4)
     tolerance = 1e-9 if dtype == "float64" else loose
-    assert finite(many) == pytest.approx(finite(single), rel=tolerance, abs=1e-9)
+    share = 0.0 if dtype == "float64" else CANCELS.get(name, 0.0)
+    nothing = max(1e-9, share * max(map(abs, finite(single)), default=0.0))
+    assert finite(many) == pytest.approx(finite(single), rel=tolerance, abs=nothing)
     assert len(finite(many)) >= len(many) - 1  # all but the cell without a path
     if dtype == "float64":
         assert order(many) == order(single)
