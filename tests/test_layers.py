@@ -19,8 +19,8 @@ FLOORS = ("spaces", "searchers", "nas")
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing"},
     {"networks"},
-    {"proxies", "benchmark", "training", "features", "predictor"},
-    {"oracle", "explanation", "design", "scoring"},
+    {"proxies", "benchmark", "training", "features", "predictor", "design"},
+    {"oracle", "explanation", "scoring"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank", "fitting"},
     {"cli", "__init__", "__main__"},
