@@ -1,14 +1,17 @@
 """Designing a proxy: from a recipe and tables of accuracies to a formula with its figures.
 
-1. Rows are dealt out by function, so that isomorphic cells stay together: a quarter of the functions
-   of every table may train, a quarter validate, and half are for the report, which nothing is
-   chosen by. Cells in which nothing reaches the output have no score; they are no part of training
-   and validation, and rank last in the report, tied.
-2. Statistics of layers are measured once per function and kept (:mod:`nas.design.archive`).
+1. Rows are dealt out by function, so that isomorphic cells stay together: three eighths of the
+   functions of every table may train, one eighth validates, and half are for the report, which
+   nothing is chosen by. Cells in which nothing reaches the output have no score; they are no part
+   of training and validation, and rank last in the report, tied.
+2. Statistics of layers are measured once per function and draw, and kept
+   (:mod:`nas.design.archive`). A draw is a seed of weights and image: weights are shared by all
+   architectures, so that a formula could fit what one draw of them happens to favour.
 3. Islands evolve formulas on the training rows: random ones, and at most so many from each of ten
-   equally wide bands of accuracy, for every column; what counts is the worst column.
+   equally wide bands of accuracy, under every draw. A column is worth the mean over these; what
+   counts is the worst column.
 4. Of the front of size against worth, the formula that does best on the validation rows is taken.
-5. It is held against the rows of the report.
+5. It is held against the rows of the report, under a draw of its own.
 
 Killed and started again it goes on: statistics are kept as they come, the islands after each epoch,
 and an epoch depends on nothing but the islands before it and the seed.
@@ -24,11 +27,12 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +42,7 @@ from nas.benchmark.table import Truth, parse_truths
 from nas.design.archive import Archive, Measure
 from nas.design.atoms import REVISION, ROLES
 from nas.design.evolution import Individual, Island, Settings, epoch_of
-from nas.design.expression import Node, parse
+from nas.design.expression import Node, evaluate, parse
 from nas.design.formula import Candidate, Figure, Formula, Provenance, Step, Table
 from nas.design.judging import Judge, Panel
 from nas.design.layers import Sample
@@ -65,6 +69,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MAX_TASKS = 12
+_KINDS: tuple[Literal["random", "stratified"], ...] = ("random", "stratified")
 
 
 def _tables(tables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
@@ -74,25 +79,24 @@ def _tables(tables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
 def _roles(roles: list[str]) -> list[str]:
     for role in roles:
         if role not in ROLES:
-            raise refuse(
-                f"no role named {role!r}.{did_you_mean(role, list(ROLES))} Known: {', '.join(ROLES)}"
-            )
+            hint = did_you_mean(role, list(ROLES))
+            raise refuse(f"no role named {role!r}.{hint} Known: {', '.join(ROLES)}")
     return sorted(set(roles), key=list(ROLES).index)
 
 
 class EvolutionSection(Section):
     """How formulas are evolved."""
 
-    population: int = Field(default=200, ge=10, le=100_000, description="Formulas on an island.")
+    population: int = Field(default=300, ge=10, le=100_000, description="Formulas on an island.")
     islands: int = Field(default=4, ge=1, le=64, description="Populations that trade their best.")
-    epochs: int = Field(default=30, ge=1, le=100_000, description="Times that they trade.")
-    generations: int = Field(default=10, ge=1, le=10_000, description="Between two trades.")
+    epochs: int = Field(default=20, ge=1, le=100_000, description="Times that they trade.")
+    generations: int = Field(default=20, ge=1, le=10_000, description="Between two trades.")
     tournament: int = Field(default=4, ge=1, le=1000, description="Drawn for one parent.")
     max_size: int = Field(
         default=30, ge=2, le=150, description="Operations, atoms and constants of a formula."
     )
     parsimony: float = Field(
-        default=0.0005, ge=0, le=1, description="Kendall that one of these has to be worth."
+        default=0.001, ge=0, le=1, description="Kendall that one of these has to be worth."
     )
 
 
@@ -109,10 +113,13 @@ class DesignRecipe(Section):
     roles: Annotated[list[str], AfterValidator(_roles)] = Field(
         default=list(ROLES), min_length=1, description="Kinds of places that may be read."
     )
-    train: int = Field(default=500, ge=20, le=20_000, description="Random rows to train on.")
-    validation: int = Field(default=500, ge=20, le=20_000, description="Rows to choose by.")
+    draws: int = Field(
+        default=2, ge=1, le=16, description="Seeds of weights and image, the same for all cells."
+    )
+    train: int = Field(default=1000, ge=20, le=20_000, description="Random rows to train on.")
+    validation: int = Field(default=1000, ge=20, le=20_000, description="Rows to choose by.")
     per_band: int = Field(
-        default=30, ge=1, le=2000, description="Rows from each of ten bands of accuracy, besides."
+        default=60, ge=1, le=2000, description="Rows from each of ten bands of accuracy, besides."
     )
     evolution: EvolutionSection = Field(
         default=EvolutionSection(), description="How formulas are evolved."
@@ -248,7 +255,9 @@ def read_tables(recipe: DesignRecipe) -> list[Data]:
         first, *others = truths
         archs = tuple(a for a in first.archs if all(o.value(a) is not None for o in others))
         if len(archs) < 80:
-            raise NasError(f"tables.{name}: {len(archs)} rows are known, a design takes 80 at least")
+            raise NasError(
+                f"tables.{name}: {len(archs)} rows are known, a design takes 80 at least"
+            )
         forms = space.canonicalise(np.asarray(archs, dtype=np.int64))
         functions = np.unique(forms, axis=0, return_inverse=True)[1].reshape(-1)
         split = split_rows(functions.astype(np.int64), recipe.seed, name)
@@ -259,52 +268,9 @@ def read_tables(recipe: DesignRecipe) -> list[Data]:
     return found
 
 
-def conditions_of(recipe: DesignRecipe) -> Conditions:
-    """Return the conditions of the statistics."""
-    return Conditions(seed=0, **recipe.conditions.model_dump())
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Panels of some rows, with the statistics that they are judged by."""
-
-    samples: dict[str, Sample]
-    panels: list[Panel]
-    rows: dict[str, Ints]  # of the table, by space
-
-    def judge(self) -> Judge:
-        return Judge(self.samples, self.panels)
-
-
-def _chosen(
-    tables: Sequence[Data],
-    panels: Mapping[str, Sequence[tuple[str, str, Ints, Floats]]],
-    archives: Mapping[str, Archive],
-) -> _Chosen:
-    """Gather the statistics of the rows of some panels."""
-    samples: dict[str, Sample] = {}
-    made: list[Panel] = []
-    rows_of: dict[str, Ints] = {}
-    for data in tables:
-        name = data.space.name
-        rows = np.unique(np.concatenate([rows for _, _, rows, _ in panels[name]]))
-        live = ~archives[name].dead([data.forms[row] for row in rows])
-        rows = rows[live]
-        samples[name] = archives[name].sample([data.forms[row] for row in rows])
-        rows_of[name] = rows
-        for task, kind, drawn, values in panels[name]:
-            some = drawn[np.isin(drawn, rows)]
-            places = np.searchsorted(rows, some).astype(np.int64)
-            made.append(Panel(task, kind, name, places, values[some]))
-    return _Chosen(samples, made, rows_of)
-
-
-def _spread(recipe: DesignRecipe, tables: Sequence[Data], part: str) -> dict[str, Any]:
-    count = {"train": recipe.train, "validation": recipe.validation}[part]
-    return {
-        data.space.name: data.panels(getattr(data.split, part), count, recipe.per_band)
-        for data in tables
-    }
+def conditions_of(recipe: DesignRecipe, draw: int) -> Conditions:
+    """Return the conditions of the statistics under one draw of weights and image."""
+    return Conditions(seed=draw, **recipe.conditions.model_dump())
 
 
 @dataclass
@@ -331,6 +297,75 @@ Tell = Callable[[Progress], None]
 
 def _quiet(progress: Progress) -> None:
     """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where statistics come from.
+
+    Attributes:
+        recipe: Of the design.
+        folder: Where they are kept.
+        measure: How they are measured.
+        tell: Hears how far it is.
+    """
+
+    recipe: DesignRecipe
+    folder: Path
+    measure: Measure
+    tell: Tell
+
+    @contextmanager
+    def archive(self, space: Space, draw: int) -> Iterator[Archive]:
+        """Open the statistics of one space under one draw."""
+        conditions = conditions_of(self.recipe, draw)
+        with Archive(self.folder, space, conditions, self.recipe.roles) as archive:
+            yield archive
+
+    def filled(self, archive: Archive, forms: Sequence[Arch]) -> Archive:
+        """Measure what is missing of some canonical architectures."""
+        archive.add(
+            sorted(set(forms)),
+            self.measure,
+            lambda done, total: self.tell(Progress("statistics", done, total)),
+        )
+        return archive
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Panels of some rows, with the statistics that they are judged by."""
+
+    samples: dict[str, Sample]
+    panels: list[Panel]
+    rows: dict[str, Ints]  # of the table, by space
+
+    def judge(self) -> Judge:
+        return Judge(self.samples, self.panels)
+
+
+def _chosen(bench: Bench, tables: Sequence[Data], part: str) -> _Chosen:
+    """Measure and gather the statistics of the rows that train, or validate."""
+    recipe = bench.recipe
+    count = {"train": recipe.train, "validation": recipe.validation}[part]
+    samples: dict[str, Sample] = {}
+    made: list[Panel] = []
+    rows_of: dict[str, Ints] = {}
+    for data in tables:
+        panels = data.panels(getattr(data.split, part), count, recipe.per_band)
+        rows = np.unique(np.concatenate([rows for _, _, rows, _ in panels]))
+        for draw in range(recipe.draws):
+            name = f"{data.space.name} {draw}"
+            with bench.archive(data.space, draw) as archive:
+                bench.filled(archive, [data.forms[row] for row in rows])
+                rows = rows[~archive.dead([data.forms[row] for row in rows])]
+                samples[name] = archive.sample([data.forms[row] for row in rows])
+            for task, kind, drawn, values in panels:
+                some = drawn[np.isin(drawn, rows)]
+                places = np.searchsorted(rows, some).astype(np.int64)
+                made.append(Panel(task, kind, name, places, values[some]))
+        rows_of[data.space.name] = rows
+    return _Chosen(samples, made, rows_of)
 
 
 @dataclass
@@ -456,7 +491,11 @@ def evolve(
         initargs=initial,
     ) as pool:
         return _epochs(
-            settings, judge, state, lambda jobs: list(pool.map(_epoch, *zip(*jobs, strict=True))), after
+            settings,
+            judge,
+            state,
+            lambda jobs: list(pool.map(_epoch, *zip(*jobs, strict=True))),
+            after,
         )
 
 
@@ -533,40 +572,12 @@ def design(
         from nas.design.measure import measure_population  # late: it needs torch
 
         measure = measure_population
+    bench = Bench(recipe, folder, measure, tell)
     began = time.monotonic()
-    archives: dict[str, Archive] = {}
-    try:
-        for data in tables:
-            archive = Archive(folder, data.space, conditions_of(recipe), recipe.roles)
-            archives[data.space.name] = archive
-            archive.add(
-                sorted(set(data.forms)),
-                measure,
-                lambda done, total: tell(Progress("statistics", done, total)),
-            )
-        return _designed(
-            recipe, tables, archives, state_file, workers, tell,
-            started=started, statistics_seconds=time.monotonic() - began,
-        )  # fmt: skip
-    finally:
-        for archive in archives.values():
-            archive.close()
-
-
-def _designed(
-    recipe: DesignRecipe,
-    tables: Sequence[Data],
-    archives: Mapping[str, Archive],
-    state_file: Path,
-    workers: int,
-    tell: Tell,
-    *,
-    started: str,
-    statistics_seconds: float,
-) -> Formula:
-    section = recipe.evolution.model_dump()
-    settings = Settings(**section, roles=tuple(recipe.roles))
-    training = _chosen(tables, _spread(recipe, tables, "train"), archives)
+    training = _chosen(bench, tables, "train")
+    validation = _chosen(bench, tables, "validation")
+    statistics_seconds = time.monotonic() - began
+    settings = Settings(**recipe.evolution.model_dump(), roles=tuple(recipe.roles))
     identity = _identity(recipe, tables)
     state = State.load(state_file, identity) or State()
 
@@ -576,10 +587,11 @@ def _designed(
         tell(Progress("evolution", now.epoch, settings.epochs, best, text))
 
     evolve(settings, training, recipe.seed, state, workers=workers, after=after)
-    validation = _chosen(tables, _spread(recipe, tables, "validation"), archives)
     front = _front(state, validation.judge())
     taken = max(front, key=lambda x: (x.validation - settings.parsimony * x.size, -x.size))
-    node = parse(taken.formula)
+    began = time.monotonic()
+    figures = held_out(parse(taken.formula), tables, bench)
+    statistics_seconds += time.monotonic() - began
     provenance = Provenance(
         seed=recipe.seed,
         generations=settings.epochs * settings.generations,
@@ -604,7 +616,7 @@ def _designed(
             for data in tables
         ],
         validation=taken.validation,
-        held_out=held_out(node, tables, archives, recipe.seed),
+        held_out=figures,
         front=front,
         best_over_time=_thinned(
             [Step(epoch=e, train=round(worth, 5), formula=text) for e, worth, text in state.steps]
@@ -641,30 +653,22 @@ def _thinned(steps: list[Step]) -> list[Step]:
     ]
 
 
-def held_out(
-    node: Node, tables: Sequence[Data], archives: Mapping[str, Archive], seed: int
-) -> list[Figure]:
-    """Return how a formula ranks the rows of the report, all of them and stratified."""
-    from nas.design.expression import evaluate
-
-    found = []
+def held_out(node: Node, tables: Sequence[Data], bench: Bench) -> list[Figure]:
+    """Return how a formula ranks the rows of the report under a draw that it has not seen."""
+    found: list[Figure] = []
     for data in tables:
         report = data.split.report
-        sample = archives[data.space.name].sample([data.forms[row] for row in report])
+        forms = [data.forms[row] for row in report]
+        with bench.archive(data.space, bench.recipe.draws) as archive:
+            sample = bench.filled(archive, forms).sample(forms)
         scores = np.full(len(data.archs), np.nan)
         scores[report] = evaluate(node, sample)
         for truth in data.truths:
-            values = data.values(truth)
-            for kind, rows in (("random", report), ("stratified", stratified(report, values, seed))):
-                tau = kendall(scores[rows], values[rows])
-                found.append(
-                    Figure(
-                        task=f"{data.space.name} {truth.column}",
-                        cells=kind,  # type: ignore[arg-type]
-                        kendall=round(tau, 5),
-                        n=len(rows),
-                    )
-                )
+            task, values = f"{data.space.name} {truth.column}", data.values(truth)
+            some = stratified(report, values, bench.recipe.seed)
+            for kind, rows in zip(_KINDS, (report, some), strict=True):
+                tau = round(kendall(scores[rows], values[rows]), 5)
+                found.append(Figure(task=task, cells=kind, kendall=tau, n=len(rows)))
     return found
 
 

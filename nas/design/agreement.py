@@ -102,8 +102,9 @@ class Agreement:
         return _over(surplus, np.broadcast_to(self._untied_truths(), surplus.shape))
 
     def _untied_truths(self) -> Floats:
-        pairs = self.n * (self.n - 1) / 2
-        return pairs - np.asarray([len(order.first) for order in self._orders], dtype=np.float64)
+        tied = np.asarray([len(order.first) for order in self._orders], dtype=np.float64)
+        untied: Floats = self.n * (self.n - 1) / 2 - tied
+        return untied
 
     def _counted(self, ranks: Ranks) -> tuple[Floats, Floats]:
         """Return concordant minus discordant pairs ``(B, T)``, and those not tied ``(B,)``."""
@@ -143,7 +144,8 @@ def _inversions(sequence: Ranks) -> NDArray[np.int64]:
         if distance % 255 == 0:  # before a byte can overflow
             total += seen.sum(axis=0, dtype=np.int64)
             seen[:] = 0
-    return total + seen.sum(axis=0, dtype=np.int64)
+    total += seen.sum(axis=0, dtype=np.int64)
+    return total
 
 
 def _tied_pairs(ranks: Ranks) -> Floats:

@@ -122,7 +122,9 @@ class Archive:
             self._file(role).touch()
             size = 4 * self._columns(role) * sum(self._lengths[role])
             if self._file(role).stat().st_size < size:
-                raise NasError(f"{self._file(role)}: shorter than its index says; remove {self.folder}")
+                raise NasError(
+                    f"{self._file(role)}: shorter than its index says; remove {self.folder}"
+                )
             with self._file(role).open("r+b") as stream:
                 stream.truncate(size)
 

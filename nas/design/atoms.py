@@ -91,7 +91,9 @@ _MAPS = (
     Atom("rms", "root mean square", lambda x: x.rms),
     Atom("mean", "mean", lambda x: x.mean),
     Atom("std", "standard deviation over all channels and positions", lambda x: x.std),
-    Atom("kurtosis", "fourth moment about the mean over the squared variance", lambda x: x.kurtosis),
+    Atom(
+        "kurtosis", "fourth moment about the mean over the squared variance", lambda x: x.kurtosis
+    ),
     Atom("active", "share of entries above 0", lambda x: x.active),
     Atom("variety", "mean over channels of 4 p (1 - p), p the share above 0", lambda x: x.variety),
     Atom(

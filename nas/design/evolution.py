@@ -316,10 +316,10 @@ class Island:
             rest = [one for i, one in enumerate(rest) if i not in taken]
         self.population = sorted(kept, key=lambda x: (-x.score, x.node.size, str(x.node)))
 
-    def found(self, rng: np.random.Generator, stay: Sequence[Individual] = ()) -> None:
-        """Begin with fresh formulas, beside those that stay."""
+    def found(self, rng: np.random.Generator) -> None:
+        """Begin with fresh formulas."""
         breeder = Breeder(self._settings, rng, self._judge.spread)
-        self.keep([*stay, *self._fresh(breeder, 2 * self._settings.population)], rng)
+        self.keep(self._fresh(breeder, 2 * self._settings.population), rng)
 
     def _fresh(self, breeder: Breeder, count: int) -> list[Individual]:
         return self.judged([breeder.fresh() for _ in range(count)])
@@ -357,13 +357,11 @@ def epoch_of(
         number: Of the epoch, from 0.
         island: Its number.
         population: At the start, migrants included; empty in the first epoch.
-        stale: Whether it starts anew, but for its best.
+        stale: Whether it starts anew.
     """
     rng = generator(seed, "design", "island", island, "epoch", number)
     here = Island(settings, judge)
-    if not population:
-        here.found(rng)
-    elif stale:
+    if not population or stale:
         here.found(rng)
     else:
         here.keep(population, rng)

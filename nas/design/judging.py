@@ -4,7 +4,7 @@ A generation asks about formulas that share most of their parts with earlier one
 every sub-expression is kept as long as it is in use. Formulas that order the sample alike are one:
 they are told apart by their ranks, and a rank order is judged once.
 
-Letters: N architectures of a space's sample, n rows of a panel.
+Letters: N architectures of a sample, n rows of a panel.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ class Panel:
         task: Which table and column, such as ``nats_tss c10_test_200``: fitness is the worst of
             them.
         kind: ``random`` or ``stratified``; a task is worth the mean over its panels.
-        space: Name.
-        rows: Places in the space's sample, ``(n,)``.
+        sample: Name of the sample that the rows are of.
+        rows: Places in it, ``(n,)``.
         truth: ``(n,)``.
     """
 
     task: str
     kind: str
-    space: str
+    sample: str
     rows: NDArray[np.int64]
     truth: NDArray[np.float64]
 
@@ -123,7 +123,7 @@ class Judge:
         """Sort the panels.
 
         Args:
-            samples: By name of the space.
+            samples: By name: one for each space and draw.
             panels: On them.
         """
         if not panels:
@@ -132,7 +132,7 @@ class Judge:
         self.values = {name: Values(sample) for name, sample in samples.items()}
         self._together: dict[tuple[str, bytes], list[int]] = {}
         for place, panel in enumerate(panels):  # those on the same rows share their ranks
-            key = panel.space, panel.rows.tobytes()
+            key = panel.sample, panel.rows.tobytes()
             self._together.setdefault(key, []).append(place)
         self._agreements = {
             key: Agreement([panels[i].truth for i in places])
@@ -191,10 +191,10 @@ class Judge:
             return
         rows = np.asarray(list(new.values()))
         taus = np.empty((len(rows), len(self.panels)))
-        for (space, at), places in self._together.items():
+        for (name, at), places in self._together.items():
             on = np.frombuffer(at, dtype=np.int64)
-            some = ranks[space][rows][:, on]
-            taus[:, places] = self._agreements[space, at].decided_of_ranks(some)
+            some = ranks[name][rows][:, on]
+            taus[:, places] = self._agreements[name, at].decided_of_ranks(some)
         worth = np.min([taus[:, places].mean(axis=1) for places in self._of_task], axis=0)
         self.judged += len(rows)
         for key, value, row in zip(new, worth.tolist(), taus.tolist(), strict=True):

@@ -18,6 +18,7 @@ from nas.design.atoms import GROUP, PASSES, ROLES, TINY, Atom
 from nas.design.layers import Layers, join
 from nas.networks.events import Event
 from nas.networks.run import Layer
+from nas.networks.sizes import SizeNetworks
 from nas.proxies.base import Conditions
 from nas.proxies.decorrelation import FLOOR
 from nas.proxies.norm_growth import root_mean_square
@@ -75,12 +76,14 @@ class Maps:
 
     @cached_property
     def std(self) -> Tensor:
-        return self._central[0].sqrt()
+        spread: Tensor = self._central[0].sqrt()
+        return spread
 
     @cached_property
     def kurtosis(self) -> Tensor:
         second, fourth = self._central
-        return fourth / second.square().clamp_min(TINY)
+        ratio: Tensor = fourth / second.square().clamp_min(TINY)
+        return ratio
 
     @cached_property
     def _shares(self) -> Tensor:
@@ -92,7 +95,8 @@ class Maps:
 
     @property
     def variety(self) -> Tensor:
-        return (4 * self._shares * (1 - self._shares)).mean(dim=1)
+        mean: Tensor = (4 * self._shares * (1 - self._shares)).mean(dim=1)
+        return mean
 
     @property
     def min_eigenvalue(self) -> Tensor:
@@ -315,9 +319,7 @@ class _Recorder:
             return
         maps = event.maps[:, 0]
         entered = None if event.entered is None else event.entered[:, 0]
-        collected.add(
-            Maps(maps, entered), event.archs, event.counts[role], event.of_each, depth
-        )
+        collected.add(Maps(maps, entered), event.archs, event.counts[role], event.of_each, depth)
 
     def scores(self) -> Tensor:
         return self.totals
@@ -341,8 +343,8 @@ def measure(
         asked = ROLES[role].asked
         passes[asked] = {**passes.get(asked, {}), role: atoms}
     found: dict[str, Layers] = {}
-    for asked, some in passes.items():
-        found |= _PASSES[asked](networks, image, some)
+    for passed, some in passes.items():
+        found |= _PASSES[passed](networks, image, some)
     return {role: found[role] for role in wanted}
 
 
@@ -383,14 +385,16 @@ def measure_population(
 
 
 def _batch(
-    networks: Callable[..., BatchedNetworks],
+    networks: Callable[..., BatchedNetworks | SizeNetworks],
     space: Space,
     conditions: Conditions,
     image: Tensor,
     wanted: Wanted,
     population: Population,
 ) -> dict[str, Layers]:
-    return measure(networks(space, population, conditions), image, wanted)
+    made = networks(space, population, conditions)
+    assert not isinstance(made, SizeNetworks)  # whose form serves no gauges
+    return measure(made, image, wanted)
 
 
 def _alone(
