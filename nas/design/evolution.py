@@ -42,6 +42,7 @@ from nas.design.expression import (
     apply,
     atom,
     constant,
+    simplified,
 )
 from nas.design.judging import Judge, Verdict
 from nas.design.layers import REDUCTIONS
@@ -154,6 +155,7 @@ class Breeder:
                 made = self._mutated(parents())
             else:
                 made = self.fresh()
+            made = simplified(made)
             if made.size <= self._settings.max_size and made.depth <= MAX_DEPTH:
                 return made
         return parents()
@@ -267,7 +269,7 @@ def oriented(node: Node, verdict: Verdict) -> Node:
     """Return the formula, turned round where it falls as accuracy rises."""
     if not verdict.taus or sum(verdict.taus) >= 0:
         return node
-    return node.parts[0] if node.op == "neg" else apply("neg", node)
+    return simplified(apply("neg", node))
 
 
 class Island:

@@ -316,6 +316,85 @@ def _calls() -> dict[str, int]:
     }
 
 
+def simplified(node: Node) -> Node:
+    """Return a formula of the same value, up to the sixth digit, without what cancels or folds.
+
+    Signs move outwards, constants to the left and together; nothing is reordered beyond that.
+    """
+    parts = tuple(simplified(part) for part in node.parts)
+    if not parts:
+        return node
+    if all(part.op == "constant" for part in parts) and node.op not in REDUCTIONS:
+        return _folded(Node(node.op, parts, kind=node.kind))
+    if len(parts) == 1:
+        return _simple_unary(node.op, parts[0])
+    return _simple_binary(node.op, *parts)
+
+
+def _folded(node: Node) -> Node:
+    """Return the number that an operation on numbers makes."""
+    numbers = [np.float64(part.value) for part in node.parts]
+    with np.errstate(all="ignore"):
+        if len(numbers) == 1:
+            value = float(UNARY[node.op](np.asarray(numbers[0])))
+        else:
+            value = float(BINARY[node.op](*map(np.asarray, numbers)))
+    if not math.isfinite(value):
+        return node
+    value = float(f"{value:.6g}")  # a person reads it
+    return constant(value) if value >= 0 else apply("neg", constant(-value))
+
+
+def _simple_unary(op: str, part: Node) -> Node:
+    inner = part.parts[0] if part.op == "neg" else None
+    if op == "neg":
+        if inner is not None:
+            return inner
+        if part.op == "-":
+            return apply("-", *part.parts[::-1])
+    elif op in ("log", "sqrt", "square", "abs") and inner is not None:
+        return _simple_unary(op, inner)  # none of them minds a sign
+    elif op == "abs" and part.op in ("abs", "square", "sqrt"):
+        return part
+    elif op in ("mean", "sum") and inner is not None:
+        return apply("neg", _simple_unary(op, inner))
+    elif op in ("mean", "sum") and part.op == "*" and part.parts[0].op == "constant":
+        return apply("*", part.parts[0], _simple_unary(op, part.parts[1]))
+    return apply(op, part)
+
+
+def _simple_binary(op: str, left: Node, right: Node) -> Node:
+    if op in ("+", "-"):
+        return _simple_sum(op, left, right)
+    if op in ("*", "/"):
+        signs = (left.op == "neg") + (right.op == "neg")
+        bare = [part.parts[0] if part.op == "neg" else part for part in (left, right)]
+        made = _simple_product(*bare) if op == "*" else apply("/", *bare)
+        return apply("neg", made) if signs == 1 else made
+    return left if left == right else apply(op, left, right)
+
+
+def _simple_sum(op: str, left: Node, right: Node) -> Node:
+    if right.op == "neg":
+        return _simple_sum("-" if op == "+" else "+", left, right.parts[0])
+    if right.op == "constant" and right.value == 0:
+        return left
+    if op == "+" and left.op == "neg":
+        return apply("-", right, left.parts[0])
+    return apply(op, left, right)
+
+
+def _simple_product(left: Node, right: Node) -> Node:
+    if right.op == "constant":
+        left, right = right, left
+    if left.op != "constant":
+        return apply("*", left, right)
+    if right.op == "*" and right.parts[0].op == "constant":
+        product = _folded(Node("*", (left, right.parts[0])))
+        left, right = (product, right.parts[1]) if product.op == "constant" else (left, right)
+    return right if left.op == "constant" and left.value == 1 else apply("*", left, right)
+
+
 def evaluate(node: Node, sample: Sample) -> Numbers:
     """Return the value of a formula for every network, ``(N,)``; not finite where it has none.
 

@@ -116,9 +116,10 @@ class Maps:
 
     @property
     def rank(self) -> Tensor:
-        trace = self._matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
+        trace: Tensor = self._matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
         power = self._matrix.square().sum(dim=(1, 2))
-        return trace.square() / power.clamp_min(TINY) / self.channels
+        share: Tensor = trace.square() / power.clamp_min(TINY) / self.channels
+        return share
 
     @cached_property
     def _eigenvalues(self) -> Tensor:
@@ -127,10 +128,12 @@ class Maps:
         groups = self.channels // size
         dealt = self._flat[:, : groups * size].unflatten(1, (size, groups)).transpose(1, 2)
         if self.positions < 2:
-            return dealt.new_zeros(dealt.shape[:3]).double()
+            nothing: Tensor = dealt.new_zeros(dealt.shape[:3]).double()
+            return nothing
         matrices, _ = correlation(dealt.flatten(0, 1)[..., None])
         values = torch.linalg.eigvalsh(matrices.double()).clamp_min(0.0)
-        return values.view(len(self._flat), groups, size)
+        apart: Tensor = values.view(len(self._flat), groups, size)
+        return apart
 
     @property
     def group_minimum(self) -> Tensor:
@@ -143,7 +146,8 @@ class Maps:
     @property
     def entropy(self) -> Tensor:
         shares = self._eigenvalues / self._eigenvalues.sum(dim=2, keepdim=True).clamp_min(TINY)
-        return -torch.special.xlogy(shares, shares).sum(dim=2).mean(dim=1)
+        entropies: Tensor = -torch.special.xlogy(shares, shares).sum(dim=2)
+        return entropies.mean(dim=1)
 
     @property
     def growth(self) -> Tensor:
