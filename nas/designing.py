@@ -8,8 +8,8 @@
    (:mod:`nas.design.archive`). A draw is a seed of weights and image: weights are shared by all
    architectures, so that a formula could fit what one draw of them happens to favour.
 3. Islands evolve formulas on the training rows: random ones, and at most so many from each of ten
-   equally wide bands of accuracy, under every draw. A column is worth the mean over these; what
-   counts is the worst column.
+   equally wide bands of accuracy, which are shared out over the draws. A column is worth the mean
+   over these panels; what counts is the worst column.
 4. Of the front of size against worth, the formula that does best on the validation rows is taken.
 5. It is held against the rows of the report, under a draw of its own.
 
@@ -89,14 +89,16 @@ class EvolutionSection(Section):
 
     population: int = Field(default=300, ge=10, le=100_000, description="Formulas on an island.")
     islands: int = Field(default=4, ge=1, le=64, description="Populations that trade their best.")
-    epochs: int = Field(default=20, ge=1, le=100_000, description="Times that they trade.")
-    generations: int = Field(default=20, ge=1, le=10_000, description="Between two trades.")
+    epochs: int = Field(
+        default=20, ge=1, le=100_000, description="Stretches after which a run can go on."
+    )
+    generations: int = Field(default=20, ge=1, le=10_000, description="In an epoch.")
     tournament: int = Field(default=4, ge=1, le=1000, description="Drawn for one parent.")
     max_size: int = Field(
         default=30, ge=2, le=150, description="Operations, atoms and constants of a formula."
     )
     parsimony: float = Field(
-        default=0.001, ge=0, le=1, description="Kendall that one of these has to be worth."
+        default=0.0005, ge=0, le=1, description="Kendall that one of these has to be worth."
     )
 
 
@@ -116,10 +118,10 @@ class DesignRecipe(Section):
     draws: int = Field(
         default=2, ge=1, le=16, description="Seeds of weights and image, the same for all cells."
     )
-    train: int = Field(default=1000, ge=20, le=20_000, description="Random rows to train on.")
-    validation: int = Field(default=1000, ge=20, le=20_000, description="Rows to choose by.")
+    train: int = Field(default=1500, ge=20, le=20_000, description="Random rows to train on.")
+    validation: int = Field(default=1500, ge=20, le=20_000, description="Rows to choose by.")
     per_band: int = Field(
-        default=60, ge=1, le=2000, description="Rows from each of ten bands of accuracy, besides."
+        default=100, ge=1, le=2000, description="Rows from each of ten bands of accuracy, besides."
     )
     evolution: EvolutionSection = Field(
         default=EvolutionSection(), description="How formulas are evolved."
@@ -353,18 +355,21 @@ def _chosen(bench: Bench, tables: Sequence[Data], part: str) -> _Chosen:
     rows_of: dict[str, Ints] = {}
     for data in tables:
         panels = data.panels(getattr(data.split, part), count, recipe.per_band)
-        rows = np.unique(np.concatenate([rows for _, _, rows, _ in panels]))
+        used = []
         for draw in range(recipe.draws):
             name = f"{data.space.name} {draw}"
+            mine = [drawn[draw :: recipe.draws] for _, _, drawn, _ in panels]
+            rows = np.unique(np.concatenate(mine))
             with bench.archive(data.space, draw) as archive:
                 bench.filled(archive, [data.forms[row] for row in rows])
                 rows = rows[~archive.dead([data.forms[row] for row in rows])]
                 samples[name] = archive.sample([data.forms[row] for row in rows])
-            for task, kind, drawn, values in panels:
+            used.append(rows)
+            for (task, kind, _, values), drawn in zip(panels, mine, strict=True):
                 some = drawn[np.isin(drawn, rows)]
                 places = np.searchsorted(rows, some).astype(np.int64)
                 made.append(Panel(task, kind, name, places, values[some]))
-        rows_of[data.space.name] = rows
+        rows_of[data.space.name] = np.unique(np.concatenate(used))
     return _Chosen(samples, made, rows_of)
 
 
@@ -453,9 +458,8 @@ def _start(settings: Settings, samples: dict[str, Sample], panels: list[Panel], 
 def _epoch(epoch: int, island: int, texts: list[str], stale: bool) -> tuple[list[Any], int]:
     """Evolve one island in a process; return texts with their scores, and how many were judged."""
     settings, judge, seed = (_WORKER[name] for name in ("settings", "judge", "seed"))
+    population = Island(settings, judge).judged([parse(text) for text in texts])
     before = judge.asked
-    here = Island(settings, judge)
-    population = here.judged([parse(text) for text in texts])
     after = epoch_of(settings, judge, seed, epoch, island, population, stale)
     return [(str(one.node), one.score) for one in after], judge.asked - before
 
@@ -520,7 +524,8 @@ def _epochs(
         for island, texts in enumerate(state.islands):
             stale = state.stale[island] >= _STALE
             migrants = state.islands[island - 1][:_MIGRANTS]
-            jobs.append((state.epoch, island, texts if stale else [*texts, *migrants], stale))
+            trades = state.epoch % _TRADE == _TRADE - 1
+            jobs.append((state.epoch, island, [*texts, *migrants] if trades else texts, stale))
             state.stale[island] = 0 if stale else state.stale[island]
         for island, (found, asked) in enumerate(run(jobs)):
             state.islands[island] = [text for text, _ in found]
@@ -542,7 +547,8 @@ def _epochs(
     return state
 
 
-_STALE = 4  # epochs without a better best, after which an island starts anew
+_STALE = 3  # epochs without a better best, after which an island starts anew
+_TRADE = 5  # epochs between two trades: until then islands find ways of their own
 _MIGRANTS = 3
 _FRONT = 100  # of each island, that may enter the front
 

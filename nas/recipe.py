@@ -634,7 +634,8 @@ def _known_keys(kind: Kind, path: plain_yaml.Path, recipe: dict[str, Any]) -> li
     if section in kind.sections:
         return list(kind.sections[section].model_fields)
     if section in kind.selectors:
-        options = kind.selectors[section][recipe[section]["name"]].options
+        # Without a name it is {formula: FILE}.
+        options = kind.selectors[section][recipe[section].get("name", "formula")].options
         return ["name", *(field.name for field in dataclasses.fields(options))]
     return list(kind.model.model_fields)
 

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Ranks = NDArray[np.int16]
 
 #: Score vectors at a time: enough to fill the processor's lanes, few enough for its cache.
-BLOCK = 256
+BLOCK = 512
 MOST_ROWS = 20_000  # ranks are 16-bit
 
 

@@ -9,10 +9,10 @@ Each island keeps a population. A generation makes as many children as there are
     fresh       a new tree
 
 and keeps the best of parents and children by ``worth - parsimony * size``, of those that order the
-sample alike only the smallest. After some generations the best of each island goes to the next one.
+sample alike only the smallest. Now and then the best of each island go to the next one.
 An island whose best has not moved for a while starts anew.
 
-Every epoch (the generations between two migrations) of an island depends on its population, on the
+Every epoch (some generations) of an island depends on its population, on the
 seed and on its number, and on nothing else, so that a run that was killed goes on as it would have,
 and islands may be evolved side by side.
 
@@ -26,6 +26,7 @@ used of it would be the tournament.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ from nas.seeds import generator
 
 _ARITHMETIC = ("+", "-", "*", "/")
 _DEPTH = 3  # of fresh parts
+_OF_ONE_SHAPE = 3  # formulas on an island that differ in their constants only
 _TRIES = 8  # to make a child that is small enough, before a parent is taken as it is
 
 
@@ -60,8 +62,8 @@ class Settings:
     Attributes:
         population: Formulas on an island.
         islands: How many.
-        generations: Between two migrations.
-        epochs: Migrations.
+        generations: In an epoch.
+        epochs: How many.
         tournament: Drawn to choose a parent, the best of them.
         max_size: Operations, atoms and constants of a formula.
         parsimony: Kendall that one of these has to be worth.
@@ -303,10 +305,20 @@ class Island:
     def keep(self, some: Sequence[Individual], rng: np.random.Generator) -> None:
         """Let the best fifth live, and of the others the better of two at a time.
 
-        Of those that order the sample alike only the smallest counts.
+        Of those that order the sample alike only the smallest counts, and of those that differ in
+        their constants only the best few: otherwise one formula with all its neighbours would soon
+        be the whole island.
         """
         ordered = sorted(some, key=lambda x: (-x.score, x.node.size, str(x.node)))
-        distinct = list({one.verdict.key: one for one in reversed(ordered)}.values())[::-1]
+        orders: set[str] = set()
+        shapes: Counter[Node] = Counter()
+        distinct = []
+        for one in ordered:
+            shape = one.node.shape
+            if one.verdict.key not in orders and shapes[shape] < _OF_ONE_SHAPE:
+                orders.add(one.verdict.key)
+                shapes[shape] += 1
+                distinct.append(one)
         free = self._settings.population
         first = max(1, free // 5)
         kept, rest = distinct[:first], distinct[first:]

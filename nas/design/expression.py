@@ -141,8 +141,30 @@ class Node:
         roles = dict.fromkeys(role for role, _ in read)
         return {role: tuple(name for r, name in read if r == role) for role in roles}
 
-    def __str__(self) -> str:
+    @cached_property
+    def shape(self) -> Node:
+        """The same with 1 in the place of every constant."""
+        if self.op == "constant":
+            return self if self.value == 1 else constant(1.0)
+        shapes = tuple(part.shape for part in self.parts)
+        if all(a is b for a, b in zip(shapes, self.parts, strict=True)):
+            return self
+        return Node(self.op, shapes, kind=self.kind)
+
+    @cached_property
+    def simple(self) -> Node:
+        """The same without what cancels or folds; see :func:`simplified`."""
+        made = _simplified(self)
+        if made is not self:
+            made.__dict__["simple"] = made
+        return made
+
+    @cached_property
+    def _written(self) -> str:
         return _text(self)
+
+    def __str__(self) -> str:
+        return self._written
 
 
 def atom(name: str, role: str) -> Node:
@@ -192,7 +214,7 @@ def _text(node: Node) -> str:
     if node.op == "constant":
         return _number(node.value)
     if node.op not in _BINDING:
-        return f"{node.op}({', '.join(map(_text, node.parts))})"
+        return f"{node.op}({', '.join(map(str, node.parts))})"
     binding = _BINDING[node.op]
     if node.op == "neg":
         return f"-{_wrapped(node.parts[0], binding)}"
@@ -202,7 +224,7 @@ def _text(node: Node) -> str:
 
 
 def _wrapped(node: Node, binding: int) -> str:
-    text = _text(node)
+    text = str(node)
     return text if _BINDING.get(node.op, 9) >= binding else f"({text})"
 
 
@@ -321,14 +343,17 @@ def simplified(node: Node) -> Node:
 
     Signs move outwards, constants to the left and together; nothing is reordered beyond that.
     """
-    parts = tuple(simplified(part) for part in node.parts)
+    return node.simple
+
+
+def _simplified(node: Node) -> Node:
+    parts = tuple(part.simple for part in node.parts)
     if not parts:
         return node
     if all(part.op == "constant" for part in parts) and node.op not in REDUCTIONS:
         return _folded(Node(node.op, parts, kind=node.kind))
-    if len(parts) == 1:
-        return _simple_unary(node.op, parts[0])
-    return _simple_binary(node.op, *parts)
+    made = _simple_unary(node.op, *parts) if len(parts) == 1 else _simple_binary(node.op, *parts)
+    return node if made == node else made
 
 
 def _folded(node: Node) -> Node:

@@ -128,10 +128,9 @@ def test_what_is_refused(text: str, message: str) -> None:
 def test_any_text_is_a_formula_or_is_refused(text: str) -> None:
     try:
         node = parse(text)
-    except BadFormula as error:
-        assert str(error)
-    else:
-        assert parse(str(node)) == node
+    except BadFormula:
+        return
+    assert parse(str(node)) == node
 
 
 def bred(seed: int, count: int = 60) -> list[Node]:
