@@ -7,9 +7,12 @@
 2. Statistics of layers are measured once per function and draw, and kept
    (:mod:`nas.design.archive`). A draw is a seed of weights and image: weights are shared by all
    architectures, so that a formula could fit what one draw of them happens to favour.
-3. Islands evolve formulas on the training rows: random ones, and at most so many from each of ten
+3. Islands evolve formulas on training functions: random ones, and at most so many from each of ten
    equally wide bands of accuracy, which are shared out over the draws. A column is worth the mean
-   over these panels; what counts is the worst column.
+   over these panels; what counts is the worst column. Functions and not rows, for isomorphic cells
+   share one score: a few functions of hundreds of rows would make most of a sample, and what ranks
+   them by chance would win. On 101 formulas, the worth on 1,000 functions goes with that on the
+   report's rows by Spearman .86, .90, .64, .62 in four splits, on 1,000 rows by .51, .41, .39, .56.
 4. Of the front of size against worth, the formula that does best on the validation rows is taken.
 5. It is held against the rows of the report, under a draw of its own.
 
@@ -118,10 +121,13 @@ class DesignRecipe(Section):
     draws: int = Field(
         default=2, ge=1, le=16, description="Seeds of weights and image, the same for all cells."
     )
-    train: int = Field(default=1500, ge=20, le=20_000, description="Random rows to train on.")
-    validation: int = Field(default=1500, ge=20, le=20_000, description="Rows to choose by.")
+    train: int = Field(default=1200, ge=20, le=20_000, description="Functions to train on.")
+    validation: int = Field(default=1200, ge=20, le=20_000, description="Functions to choose by.")
     per_band: int = Field(
-        default=100, ge=1, le=2000, description="Rows from each of ten bands of accuracy, besides."
+        default=100,
+        ge=1,
+        le=2000,
+        description="Functions from each of ten bands of accuracy, besides.",
     )
     evolution: EvolutionSection = Field(
         default=EvolutionSection(), description="How formulas are evolved."
@@ -225,6 +231,7 @@ class Data:
         truths: Its columns, on the same rows.
         archs: Of the rows.
         forms: Canonical ones, of the rows.
+        functions: For each row the number of the function that it computes, ``(N,)``.
         split: Of the rows.
     """
 
@@ -232,6 +239,7 @@ class Data:
     truths: tuple[Truth, ...]
     archs: tuple[Arch, ...]
     forms: tuple[Arch, ...]
+    functions: Ints
     split: Split
 
     def values(self, truth: Truth) -> Floats:
@@ -239,12 +247,19 @@ class Data:
         return np.asarray([truth.value(arch) for arch in self.archs], dtype=np.float64)
 
     def panels(self, rows: Ints, count: int, per_band: int) -> list[tuple[str, str, Ints, Floats]]:
-        """Return (task, kind, rows, truth of all rows) for some of the rows."""
+        """Return (task, kind, rows, truth of all rows) for some of the rows.
+
+        One row per function, whose truth is the mean over all of its rows.
+        """
+        first = np.sort(np.unique(self.functions[rows], return_index=True)[1])
+        distinct = rows[first]
         found = []
         for truth in self.truths:
-            task, values = f"{self.space.name} {truth.column}", self.values(truth)
-            found.append((task, "random", rows[:count], values))
-            found.append((task, "stratified", by_band(rows, values, per_band), values))
+            sums = np.bincount(self.functions, weights=self.values(truth))
+            means = (sums / np.bincount(self.functions))[self.functions]
+            task = f"{self.space.name} {truth.column}"
+            found.append((task, "random", distinct[:count], means))
+            found.append((task, "stratified", by_band(distinct, means, per_band), means))
         return found
 
 
@@ -261,10 +276,10 @@ def read_tables(recipe: DesignRecipe) -> list[Data]:
                 f"tables.{name}: {len(archs)} rows are known, a design takes 80 at least"
             )
         forms = space.canonicalise(np.asarray(archs, dtype=np.int64))
-        functions = np.unique(forms, axis=0, return_inverse=True)[1].reshape(-1)
-        split = split_rows(functions.astype(np.int64), recipe.seed, name)
+        functions = np.unique(forms, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        split = split_rows(functions, recipe.seed, name)
         as_tuples = tuple(tuple(row) for row in forms.tolist())
-        found.append(Data(space, tuple(truths), archs, as_tuples, split))
+        found.append(Data(space, tuple(truths), archs, as_tuples, functions, split))
     if sum(len(data.truths) for data in found) > MAX_TASKS:
         raise NasError(f"tables: at most {MAX_TASKS} columns altogether")
     return found

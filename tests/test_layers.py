@@ -22,7 +22,7 @@ NAS_ORDER = (
     {"proxies", "benchmark", "training", "features", "predictor", "design"},
     {"oracle", "explanation", "scoring"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank", "fitting"},
+    {"recipe", "report", "export", "rank", "fitting", "designing"},
     {"cli", "__init__", "__main__"},
 )
 

@@ -114,7 +114,8 @@ def test_a_score_is_the_value_of_the_formula_by_hand(tmp_path: Path) -> None:
             self.inside = nn.Identity()
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.inside(x) * 2
+            inside: torch.Tensor = self.inside(x)
+            return inside * 2
 
     net = nn.Sequential(Twice(), Twice(), Twice(), nn.ReLU(), nn.Flatten()).double()
     net.register_parameter("unused", nn.Parameter(torch.zeros(1, dtype=torch.float64)))
