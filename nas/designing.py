@@ -7,12 +7,10 @@
 2. Statistics of layers are measured once per function and draw, and kept
    (:mod:`nas.design.archive`). A draw is a seed of weights and image: weights are shared by all
    architectures, so that a formula could fit what one draw of them happens to favour.
-3. Islands evolve formulas on training functions: random ones, and at most so many from each of ten
-   equally wide bands of accuracy, which are shared out over the draws. A column is worth the mean
-   over these panels; what counts is the worst column. Functions and not rows, for isomorphic cells
-   share one score: a few functions of hundreds of rows would make most of a sample, and what ranks
-   them by chance would win. On 101 formulas, the worth on 1,000 functions goes with that on the
-   report's rows by Spearman .86, .90, .64, .62 in four splits, on 1,000 rows by .51, .41, .39, .56.
+3. Islands evolve formulas on the training rows: random ones, and at most so many functions from
+   each of ten equally wide bands of accuracy, which are shared out over the draws. A column is
+   worth the mean over these panels; what counts is the worst column. The truth is the mean over
+   isomorphic cells, for they share one score, and there is nothing to order among them.
 4. Of the front of size against worth, the formula that does best on the validation rows is taken.
 5. It is held against the rows of the report, under a draw of its own.
 
@@ -87,13 +85,22 @@ def _roles(roles: list[str]) -> list[str]:
     return sorted(set(roles), key=list(ROLES).index)
 
 
+def _atoms(atoms: list[str]) -> list[str]:
+    known = sorted({name for role in ROLES.values() for name in role.names})
+    for atom in atoms:
+        if atom not in known:
+            hint = did_you_mean(atom, known)
+            raise refuse(f"no atom named {atom!r}.{hint} Known: {', '.join(known)}")
+    return sorted(set(atoms))
+
+
 class EvolutionSection(Section):
     """How formulas are evolved."""
 
     population: int = Field(default=300, ge=10, le=100_000, description="Formulas on an island.")
     islands: int = Field(default=4, ge=1, le=64, description="Populations that trade their best.")
     epochs: int = Field(
-        default=20, ge=1, le=100_000, description="Stretches after which a run can go on."
+        default=12, ge=1, le=100_000, description="Stretches after which a run can go on."
     )
     generations: int = Field(default=20, ge=1, le=10_000, description="In an epoch.")
     tournament: int = Field(default=4, ge=1, le=1000, description="Drawn for one parent.")
@@ -101,7 +108,7 @@ class EvolutionSection(Section):
         default=30, ge=2, le=150, description="Operations, atoms and constants of a formula."
     )
     parsimony: float = Field(
-        default=0.0005, ge=0, le=1, description="Kendall that one of these has to be worth."
+        default=0.001, ge=0, le=1, description="Kendall that one of these has to be worth."
     )
 
 
@@ -118,11 +125,14 @@ class DesignRecipe(Section):
     roles: Annotated[list[str], AfterValidator(_roles)] = Field(
         default=list(ROLES), min_length=1, description="Kinds of places that may be read."
     )
+    leave_out: Annotated[list[str], AfterValidator(_atoms)] = Field(
+        default=[], description="Atoms that may not be read, in any role."
+    )
     draws: int = Field(
         default=2, ge=1, le=16, description="Seeds of weights and image, the same for all cells."
     )
-    train: int = Field(default=1200, ge=20, le=20_000, description="Functions to train on.")
-    validation: int = Field(default=1200, ge=20, le=20_000, description="Functions to choose by.")
+    train: int = Field(default=1200, ge=20, le=20_000, description="Random rows to train on.")
+    validation: int = Field(default=1200, ge=20, le=20_000, description="Random rows to choose by.")
     per_band: int = Field(
         default=100,
         ge=1,
@@ -249,7 +259,9 @@ class Data:
     def panels(self, rows: Ints, count: int, per_band: int) -> list[tuple[str, str, Ints, Floats]]:
         """Return (task, kind, rows, truth of all rows) for some of the rows.
 
-        One row per function, whose truth is the mean over all of its rows.
+        The truth of a row is the mean over all rows of its function, so that twins, which share one
+        score, are tied in the truth too, and what training was lucky with does not count.
+        Stratified ones are of one row per function: a few functions fill the poor bands.
         """
         first = np.sort(np.unique(self.functions[rows], return_index=True)[1])
         distinct = rows[first]
@@ -258,7 +270,7 @@ class Data:
             sums = np.bincount(self.functions, weights=self.values(truth))
             means = (sums / np.bincount(self.functions))[self.functions]
             task = f"{self.space.name} {truth.column}"
-            found.append((task, "random", distinct[:count], means))
+            found.append((task, "random", rows[:count], means))
             found.append((task, "stratified", by_band(distinct, means, per_band), means))
         return found
 
@@ -314,6 +326,17 @@ Tell = Callable[[Progress], None]
 
 def _quiet(progress: Progress) -> None:
     """Tell nobody."""
+
+
+def settings_of(recipe: DesignRecipe) -> Settings:
+    """Return how formulas are evolved."""
+    atoms = {
+        role: tuple(name for name in ROLES[role].names if name not in recipe.leave_out)
+        for role in recipe.roles
+    }
+    if not all(atoms.values()):
+        raise NasError("leave_out: every role has to keep an atom")
+    return Settings(**recipe.evolution.model_dump(), atoms=atoms)
 
 
 @dataclass(frozen=True)
@@ -430,7 +453,7 @@ class State:
             return None
         except (OSError, ValueError) as error:
             raise NasError(f"{path}: not a design's state: {error}; remove it") from None
-        if values.pop("identity", None) != identity:
+        if not isinstance(values, dict) or values.pop("identity", None) != identity:
             return None
         values["front"] = {int(k): (v[0], v[1]) for k, v in values["front"].items()}
         values["steps"] = [(e, w, t) for e, w, t in values["steps"]]
@@ -563,7 +586,7 @@ def _epochs(
 
 
 _STALE = 3  # epochs without a better best, after which an island starts anew
-_TRADE = 5  # epochs between two trades: until then islands find ways of their own
+_TRADE = 4  # epochs between two trades: until then islands find ways of their own
 _MIGRANTS = 3
 _FRONT = 100  # of each island, that may enter the front
 
@@ -598,7 +621,7 @@ def design(
     training = _chosen(bench, tables, "train")
     validation = _chosen(bench, tables, "validation")
     statistics_seconds = time.monotonic() - began
-    settings = Settings(**recipe.evolution.model_dump(), roles=tuple(recipe.roles))
+    settings = settings_of(recipe)
     identity = _identity(recipe, tables)
     state = State.load(state_file, identity) or State()
 

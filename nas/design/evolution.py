@@ -27,8 +27,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Settings:
         tournament: Drawn to choose a parent, the best of them.
         max_size: Operations, atoms and constants of a formula.
         parsimony: Kendall that one of these has to be worth.
-        roles: What may be read.
+        atoms: What may be read: names by role.
     """
 
     population: int = 200
@@ -77,7 +77,9 @@ class Settings:
     tournament: int = 4
     max_size: int = 30
     parsimony: float = 0.0005
-    roles: tuple[str, ...] = tuple(ROLES)
+    atoms: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {role.name: role.names for role in ROLES.values()}
+    )
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Breeder:
     def _number(self, depth: int) -> Node:
         draw = self._rng.random()
         if depth <= 1 or draw < 0.45:
-            role = self._one_of(self._settings.roles)
+            role = self._one_of(list(self._settings.atoms))
             return apply(self._one_of(list(REDUCTIONS)), self._places(role, depth - 1))
         if draw < 0.8:
             op = self._one_of(_ARITHMETIC)
@@ -134,7 +136,7 @@ class Breeder:
     def _places(self, role: str, depth: int) -> Node:
         draw = self._rng.random()
         if depth <= 1 or draw < 0.4:
-            return atom(self._one_of(ROLES[role].names), role)
+            return atom(self._one_of(self._settings.atoms[role]), role)
         if draw < 0.65:
             return apply(self._one_of(list(UNARY)), self._places(role, depth - 1))
         if draw < 0.9:
@@ -216,7 +218,9 @@ class Breeder:
         assert chosen is not None
         place, part = chosen
         if part.op == "atom":
-            return replaced(node, place, atom(self._one_of(ROLES[part.kind].names), part.kind))
+            return replaced(
+                node, place, atom(self._one_of(self._settings.atoms[part.kind]), part.kind)
+            )
         tables = (list(REDUCTIONS), list(UNARY), list(BINARY))
         names = next(table for table in tables if part.op in table)
         return replaced(node, place, apply(self._one_of(names), *part.parts))

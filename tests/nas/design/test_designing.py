@@ -305,6 +305,7 @@ def test_two_spaces_at_once_and_the_worst_counts(folder: Path, tmp_path: Path) -
         ("tables.nats_tss=absent.csv:a", "no such file: 'absent.csv'"),
         ("tables.nats_tss=truth.csv", "expected FILE:COLUMN"),
         ("roles=[relo]", "no role named 'relo'. Did you mean 'relu'?"),
+        ("leave_out=[chanels]", "no atom named 'chanels'. Did you mean 'channels'?"),
         ("roles=[]", "roles: must have at least 1"),
         ("evolution.populaton=5", "evolution.populaton: unknown key; did you mean 'population'?"),
         ("evolution.population=5", "evolution.population: must be at least 10, got 5"),

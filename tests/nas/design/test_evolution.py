@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from nas.design.atoms import ROLES
 from nas.design.evolution import (
     Breeder,
     Individual,
@@ -24,6 +25,7 @@ from spaces.errors import NasError
 
 N = 60
 ROLES_READ = ("relu", "flow")
+ATOMS = {role: ROLES[role].names for role in ROLES_READ}
 
 
 def sample(seed: int = 0) -> dict[str, Layers]:
@@ -89,7 +91,7 @@ def test_formulas_that_order_the_sample_alike_are_judged_once() -> None:
 
 
 def test_values_are_those_of_the_formula_to_the_bit_however_little_is_kept() -> None:
-    breeder = Breeder(Settings(roles=ROLES_READ), np.random.default_rng(0), lambda node: 1.0)
+    breeder = Breeder(Settings(atoms=ATOMS), np.random.default_rng(0), lambda node: 1.0)
     nodes = [node for node in (breeder.fresh() for _ in range(300)) if reads(node)]
     assert len(nodes) > 20
     for kept in (0, 1_000, 10**8):
@@ -123,8 +125,6 @@ class Listening:
 
 def full_sample() -> dict[str, Layers]:
     """As :func:`sample`, with every atom that evolution may read."""
-    from nas.design.atoms import ROLES
-
     rng = np.random.default_rng(1)
     short = sample()
     found = {}
@@ -138,7 +138,7 @@ def full_sample() -> dict[str, Layers]:
 
 
 FULL = full_sample()
-SMALL = Settings(population=40, islands=1, generations=8, max_size=12, roles=ROLES_READ)
+SMALL = Settings(population=40, islands=1, generations=8, max_size=12, atoms=ATOMS)
 
 
 def evolved(seed: int = 0, settings: Settings = SMALL) -> list[Individual]:
@@ -179,7 +179,7 @@ def test_an_island_holds_no_two_that_order_alike_and_few_of_one_shape() -> None:
 
 def test_a_stale_island_starts_anew() -> None:
     judge = Judge({"s": FULL}, panels()[:2])
-    settings = Settings(population=20, generations=0, roles=ROLES_READ)
+    settings = Settings(population=20, generations=0, atoms=ATOMS)
     first = epoch_of(settings, judge, 0, 0, 0, [], stale=False)
     kept = epoch_of(settings, judge, 0, 1, 0, first, stale=False)
     anew = epoch_of(settings, judge, 0, 1, 0, first, stale=True)
