@@ -399,8 +399,8 @@ def main() -> None:
         for name, make in TABLES.items():
             pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
             if re.search(pattern, text, re.DOTALL):
-                made = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
-                text = re.sub(pattern, lambda _, made=made: made, text, flags=re.DOTALL)
+                made = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->".replace("\\", r"\\")
+                text = re.sub(pattern, made, text, flags=re.DOTALL)
         (HERE / page).write_text(text)
 
 

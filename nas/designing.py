@@ -7,7 +7,7 @@
 2. Statistics of layers are measured once per function and draw, and kept
    (:mod:`nas.design.archive`). A draw is a seed of weights and image: weights are shared by all
    architectures, so that a formula could fit what one draw of them happens to favour.
-3. Islands evolve formulas on the training rows: random ones, and at most so many functions from
+3. Islands evolve formulas on the training rows: random ones, and at most so many rows from
    each of ten equally wide bands of accuracy, which are shared out over the draws. A column is
    worth the mean over these panels; what counts is the worst column. The truth is the mean over
    isomorphic cells, for they share one score, and there is nothing to order among them.
@@ -108,7 +108,7 @@ class EvolutionSection(Section):
         default=30, ge=2, le=150, description="Operations, atoms and constants of a formula."
     )
     parsimony: float = Field(
-        default=0.001, ge=0, le=1, description="Kendall that one of these has to be worth."
+        default=0.0005, ge=0, le=1, description="Kendall that one of these has to be worth."
     )
 
 
@@ -137,7 +137,7 @@ class DesignRecipe(Section):
         default=100,
         ge=1,
         le=2000,
-        description="Functions from each of ten bands of accuracy, besides.",
+        description="Rows from each of ten bands of accuracy, besides.",
     )
     evolution: EvolutionSection = Field(
         default=EvolutionSection(), description="How formulas are evolved."
@@ -261,17 +261,14 @@ class Data:
 
         The truth of a row is the mean over all rows of its function, so that twins, which share one
         score, are tied in the truth too, and what training was lucky with does not count.
-        Stratified ones are of one row per function: a few functions fill the poor bands.
         """
-        first = np.sort(np.unique(self.functions[rows], return_index=True)[1])
-        distinct = rows[first]
         found = []
         for truth in self.truths:
             sums = np.bincount(self.functions, weights=self.values(truth))
             means = (sums / np.bincount(self.functions))[self.functions]
             task = f"{self.space.name} {truth.column}"
             found.append((task, "random", rows[:count], means))
-            found.append((task, "stratified", by_band(distinct, means, per_band), means))
+            found.append((task, "stratified", by_band(rows, means, per_band), means))
         return found
 
 
