@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nas.design.atoms import ROLES
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 
@@ -353,6 +355,19 @@ def designs() -> str:
     return "\n".join(lines)
 
 
+def atoms() -> str:
+    """Return what a formula may read."""
+    lines = ["| role | what | atoms |", "|---|---|---|"]
+    for role in ROLES.values():
+        shared = role.atoms is ROLES["relu"].atoms and role.name != "relu"
+        known = {atom.name for atom in ROLES["relu"].atoms}
+        own = [atom for atom in role.atoms if role.name == "relu" or atom.name not in known]
+        told = "; ".join(f"`{atom.name}` {atom.summary}" for atom in own)
+        more = "all of `relu`" + ("; " if own else "") if role.name in ("conv", "block") else ""
+        lines.append(f"| `{role.name}` | {role.summary} | {more}{'' if shared else told} |")
+    return "\n".join(lines).replace("|P|", "\\|P\\|")
+
+
 def design_speed() -> str:
     """Return formulas per second."""
     result = load("design_speed")
@@ -372,6 +387,7 @@ TABLES = {
     "designed-transfer": designed_transfer,
     "designs": designs,
     "design-speed": design_speed,
+    "atoms": atoms,
     "predictor": predictor,
     "zero-shot-tss": lambda: zero_shot("nats_tss"),
     "zero-shot-transnas": lambda: zero_shot("transnas_micro"),
