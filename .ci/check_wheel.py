@@ -1,4 +1,4 @@
-"""Fail unless the wheel holds the three packages, every recipe and predictor, and nothing else."""
+"""Fail unless the wheel holds the packages, every recipe, predictor and formula, nothing else."""
 
 import sys
 import zipfile
@@ -15,7 +15,7 @@ def main(wheel: str) -> None:
         path.relative_to(CHECKOUT).as_posix()
         for package in ("nas", "searchers", "spaces")
         for path in (CHECKOUT / package).rglob("*")
-        if path.suffix in (".py", ".typed", ".html", ".j2", ".npz")
+        if path.suffix in (".py", ".typed", ".html", ".j2", ".npz", ".yaml")
     }
     folder = CHECKOUT / "recipes"
     recipes = {f"nas/recipes/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*")}

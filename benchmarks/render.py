@@ -1,4 +1,4 @@
-"""Put the measured results into benchmarks/README.md: ``python benchmarks/render.py``.
+"""Put the measured results into README.md and formulas.md: ``python benchmarks/render.py``.
 
 Every table between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is made from ``results/*.json``; the
 words around them are written by hand.
@@ -10,6 +10,8 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+
+from nas.design.atoms import ROLES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -297,7 +299,127 @@ def std(values: list[float]) -> float:
     return float((sum((x - middle) ** 2 for x in values) / max(1, len(values) - 1)) ** 0.5)
 
 
+def designed() -> str:
+    """Return the formulas and the proxies beside them on the rows of the reports."""
+    result = load("design")
+    lines = [
+        "| proxy | Kendall C10 / C100 / IN16, random cells | stratified cells |",
+        "|---|---|---|",
+    ]
+    found = result["held_out"]
+    for proxy in dict.fromkeys(row["proxy"] for row in found):
+        cells = []
+        for kind in ("random", "stratified"):
+            by_column = [
+                [row[kind] for row in found if (row["proxy"], row["column"]) == (proxy, column)]
+                for column in dict.fromkeys(row["column"] for row in found)
+            ]
+            spread = max(map(std, by_column))
+            means = " / ".join(short(mean(taus)) for taus in by_column)
+            cells.append(f"{means} (sd {spread:.3f})")
+        lines.append(f"| `{proxy}` | {' | '.join(cells)} |")
+    rows = [row for row in found if row["proxy"] == "formula"]
+    counts = [
+        f"{min(r[k] for r in rows):,} to {max(r[k] for r in rows):,}" for k in ("n", "n_stratified")
+    ]
+    lines += [
+        "",
+        f"Mean of {len(result['designs'])} designs, each on its own {counts[0]} random and "
+        f"{counts[1]} stratified rows.",
+    ]
+    return "\n".join([*lines, where(result["environment"])])
+
+
+def designed_published() -> str:
+    """Return the formulas beside published proxy values of the same rows."""
+    found = load("design")["published"]
+    lines = ["| proxy | Kendall C10 / C100 / IN16 |", "|---|---|"]
+    columns = list(dict.fromkeys(row["column"] for row in found))
+    table = {
+        proxy: [
+            mean([r["tau"] for r in found if (r["proxy"], r["column"]) == (proxy, column)])
+            for column in columns
+        ]
+        for proxy in dict.fromkeys(row["proxy"] for row in found)
+    }
+    for proxy, taus in sorted(table.items(), key=lambda item: -item[1][0]):
+        lines.append(f"| `{proxy}` | {' / '.join(map(short, taus))} |")
+    counts = sorted({row["n"] for row in found})
+    lines += ["", f"{counts[0]:,} to {counts[-1]:,} rows, mean of the same five reports."]
+    return "\n".join(lines)
+
+
+def designed_transfer() -> str:
+    """Return the formulas beside other proxies in other spaces."""
+    found = load("design")["transfer"]
+    columns = list(dict.fromkeys(row["column"] for row in found))
+    lines = ["| proxy | " + " | ".join(f"`{column}`" for column in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    proxies = list(dict.fromkeys(row["proxy"] for row in found))
+    formulas = [proxy for proxy in proxies if proxy.startswith("formula")]
+    taus = {(row["proxy"], row["column"]): row["kendall"] for row in found}
+    cells = []
+    for c in columns:
+        some = [taus[formula, c] for formula in formulas]
+        cells.append(f"{short(mean(some))} ({short(min(some))} to {short(max(some))})")
+    lines.append(f"| formulas of {len(formulas)} seeds, mean (range) | {' | '.join(cells)} |")
+    for proxy in proxies:
+        cells = [short(taus[proxy, c]) if (proxy, c) in taus else "" for c in columns]
+        lines.append(f"| `{proxy}` | {' | '.join(cells)} |")
+    counts = {row["column"]: row["n"] for row in found}
+    lines += ["", "Rows: " + ", ".join(f"{n:,} `{c}`" for c, n in counts.items()) + "."]
+    return "\n".join(lines)
+
+
+def designs() -> str:
+    """Return the formulas themselves, and what they took."""
+    result = load("design")
+    lines = [
+        "| seed | formula | validation | first pick C10 / C100 / IN16 | formulas | evolution, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for design, first in zip(result["designs"], result["first"], strict=True):
+        lines.append(
+            f"| {design['seed']} | `{design['formula']}` | {short(design['validation'])} | "
+            f"{several(first['first'], 2)} | {design['proposed']:,} | "
+            f"{design['evolution_seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def atoms() -> str:
+    """Return what a formula may read."""
+    lines = ["| role | what | atoms |", "|---|---|---|"]
+    for role in ROLES.values():
+        shared = role.atoms is ROLES["relu"].atoms and role.name != "relu"
+        known = {atom.name for atom in ROLES["relu"].atoms}
+        own = [atom for atom in role.atoms if role.name == "relu" or atom.name not in known]
+        told = "; ".join(f"`{atom.name}` {atom.summary}" for atom in own)
+        more = "all of `relu`" + ("; " if own else "") if role.name in ("conv", "block") else ""
+        lines.append(f"| `{role.name}` | {role.summary} | {more}{'' if shared else told} |")
+    return "\n".join(lines).replace("|P|", "\\|P\\|")
+
+
+def design_speed() -> str:
+    """Return formulas per second."""
+    result = load("design_speed")
+    lines = ["| truths | formulas per second |", "|---|---|"]
+    for row in result["rows"]:
+        rates = row["per_second"]
+        lines.append(
+            f"| {row['columns']} | {mean(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) |"
+        )
+    told = f"{result['architectures']} architectures, {result['workers']} processes."
+    return "\n".join([*lines, "", told, where(result["environment"])])
+
+
 TABLES = {
+    "designed": designed,
+    "designed-published": designed_published,
+    "designed-transfer": designed_transfer,
+    "designs": designs,
+    "design-speed": design_speed,
+    "atoms": atoms,
     "predictor": predictor,
     "ceiling": ceiling,
     "zero-shot-tss": lambda: zero_shot("nats_tss"),
@@ -320,15 +442,15 @@ TABLES = {
 
 
 def main() -> None:
-    """Rewrite the tables of the README."""
-    readme = HERE / "README.md"
-    text = readme.read_text()
-    for name, make in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        if re.search(pattern, text, re.DOTALL):
-            table = make()
-            text = re.sub(pattern, rf"\g<1>{table}\n\g<2>", text, flags=re.DOTALL)
-    readme.write_text(text)
+    """Rewrite the tables of the pages."""
+    for page in ("README.md", "formulas.md"):
+        text = (HERE / page).read_text()
+        for name, make in TABLES.items():
+            pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+            if re.search(pattern, text, re.DOTALL):
+                made = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->".replace("\\", r"\\")
+                text = re.sub(pattern, made, text, flags=re.DOTALL)
+        (HERE / page).write_text(text)
 
 
 if __name__ == "__main__":

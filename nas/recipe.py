@@ -206,7 +206,24 @@ def _predictor_file(text: str, info: ValidationInfo) -> str:
     """Return the name of a shipped predictor, or the absolute path of a file."""
     from nas.predictor.shipped import shipped_predictors  # late: few recipes name one
 
-    shipped = shipped_predictors()
+    return _named_file(text, shipped_predictors(), info)
+
+
+def _formula_file(text: str, info: ValidationInfo) -> str:
+    """Return the name of a shipped formula, or the absolute path of a file that holds one."""
+    from nas.design.formula import read_formula, shipped_formulas  # late: few recipes name one
+
+    file = _named_file(text, shipped_formulas(), info)
+    if file not in shipped_formulas():
+        try:
+            read_formula(Path(file))
+        except YamlError as error:  # now, not when the search has begun
+            raise refuse(str(error.problems[0])) from None
+    return file
+
+
+def _named_file(text: str, shipped: Mapping[str, Path], info: ValidationInfo) -> str:
+    """Return the name of something shipped as it is, or the absolute path of a file."""
     if text in shipped:
         return text
     try:
@@ -336,6 +353,19 @@ class Recipe(Section):
         default=None, description="Score cache shared between runs; in the run folder when null."
     )
     report: ReportSection = Field(default=ReportSection(), description="What is shown.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _formula_is_a_proxy(cls, values: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        """Let ``proxy: {formula: FILE}`` stand for ``proxy: {name: formula, file: FILE}``."""
+        named = values.get("proxy")
+        if not isinstance(named, Mapping) or "name" in named or "formula" not in named:
+            return values
+        if not isinstance(named["formula"], str):
+            raise refuse(f"proxy.formula: expected a file, got {shown(named['formula'])}")
+        rest = {key: value for key, value in named.items() if key != "formula"}
+        file = _formula_file(named["formula"], info)
+        return {**values, "proxy": {"name": "formula", "file": file, **rest}}
 
     @model_validator(mode="before")
     @classmethod
@@ -604,7 +634,8 @@ def _known_keys(kind: Kind, path: plain_yaml.Path, recipe: dict[str, Any]) -> li
     if section in kind.sections:
         return list(kind.sections[section].model_fields)
     if section in kind.selectors:
-        options = kind.selectors[section][recipe[section]["name"]].options
+        # Without a name it is {formula: FILE}.
+        options = kind.selectors[section][recipe[section].get("name", "formula")].options
         return ["name", *(field.name for field in dataclasses.fields(options))]
     return list(kind.model.model_fields)
 
@@ -674,6 +705,14 @@ def recipe_schema() -> dict[str, Any]:
     proxies = _selector_schema({name: proxy.options for name, proxy in PROXIES.items()})
     names = "|".join(sorted(PROXIES))
     proxies["anyOf"][0] = {"type": "string", "pattern": f"^({names})(:.+)?$"}
+    proxies["anyOf"].append(
+        {
+            "type": "object",
+            "properties": {"formula": {"type": "string", "description": "A formula's file."}},
+            "required": ["formula"],
+            "additionalProperties": False,
+        }
+    )
     definitions |= {"Strategy": strategies, "Proxy": proxies}
     _rename(properties, "strategy", {"$ref": "#/$defs/Strategy"})
     _rename(properties, "proxy", {"$ref": "#/$defs/Proxy"})

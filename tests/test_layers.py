@@ -19,10 +19,10 @@ FLOORS = ("spaces", "searchers", "nas")
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing"},
     {"networks"},
-    {"proxies", "benchmark", "training", "features", "predictor"},
-    {"oracle", "explanation", "design", "scoring"},
+    {"proxies", "benchmark", "training", "features", "predictor", "design"},
+    {"oracle", "explanation", "scoring"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank", "fitting"},
+    {"recipe", "report", "export", "rank", "fitting", "designing"},
     {"cli", "__init__", "__main__"},
 )
 

@@ -19,11 +19,13 @@ def catalogue(
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     target: Annotated[str, typer.Argument(hidden=True)] = "-",  # so that "--json -" works here too
 ) -> None:
-    """List the spaces, proxies, predictors, strategies and recipes, one line each.
+    """List the spaces, proxies, predictors, formulas, strategies and recipes, one line each.
 
     Between name and summary of a proxy stands how it runs on cells: from the architecture alone,
     on many networks at a time, or one by one.
     """
+    from nas.design.formula import shipped_formulas
+    from nas.designing import shipped_design_recipes
     from nas.predictor.shipped import describe, shipped_predictors
     from nas.proxies import PROXIES
     from nas.recipe import shipped_fit_recipes, shipped_recipes
@@ -34,10 +36,14 @@ def catalogue(
         "spaces": {name: space.summary for name, space in SPACES.items()},
         "proxies": {name: proxy.summary for name, proxy in PROXIES.items()},
         "predictors": {name: describe(path) for name, path in shipped_predictors().items()},
+        "formulas": {name: _summary(path) for name, path in shipped_formulas().items()},
         "strategies": {name: info.summary for name, info in STRATEGIES.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
         "recipes for nas fit": {
             name: _summary(path) for name, path in shipped_fit_recipes().items()
+        },
+        "recipes for nas design": {
+            name: _summary(path) for name, path in shipped_design_recipes().items()
         },
     }
     if json_:

@@ -214,12 +214,28 @@ class BatchedNetworks(ABC):
         self._classes = num_classes
         self._everyone = torch.arange(count, device=device)
 
-    def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
+    def feed(
+        self,
+        images: Tensor,
+        listeners: Sequence[Listener],
+        weights: Kind,
+        *,
+        norm: Norm = "batch",
+        dtype: torch.dtype | None = None,
+    ) -> list[Tensor]:
         """Run forwards on images ``(M, 3, R, R)``; return each listener's scores, ``(N,)``.
 
         Tells the roles ``relu``, ``conv``, ``normalised``, ``block`` and ``last``.
+
+        Args:
+            images: What all networks see.
+            listeners: Who hears.
+            weights: Which weights.
+            norm: What batch-norms do.
+            dtype: Another number format.
         """
-        feed = Feed(self._seed, listeners, self.count, images, weights)
+        images = images.to(dtype or images.dtype)
+        feed = Feed(self._seed, listeners, self.count, images, weights, norm)
         with torch.inference_mode():
             self._forward(feed, images[None])
         return [listener.scores() for listener in listeners]

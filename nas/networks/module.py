@@ -330,10 +330,19 @@ class ModuleNetwork:
             seed_weights(net, seed)
         self._buffers = [] if seeded else _buffers_of(net)
 
-    def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
+    def feed(
+        self,
+        images: Tensor,
+        listeners: Sequence[Listener],
+        weights: Kind,
+        *,
+        norm: Norm = "batch",
+        dtype: torch.dtype | None = None,
+    ) -> list[Tensor]:
         """Run forwards on images ``(M, C, H, W)``; return each listener's scores, ``(1,)``."""
         with self._draws():
-            feed_module(self._prepared(weights, "batch", None), images, listeners)
+            net = self._prepared(weights, norm, dtype)
+            feed_module(net, images.to(dtype or images.dtype), listeners)
         return [listener.scores() for listener in listeners]
 
     def run(

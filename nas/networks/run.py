@@ -223,6 +223,16 @@ class Run:
         gradients = _gradients(self.logits.sum(), [layer.output for layer in self.layers])
         return zip(self.layers, gradients, strict=True)
 
+    def block_gradients(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return what leaves every building block, and the gradient of the summed logits by it.
+
+        Both ``(K, M, C, H, W)``, in the order of the pass.
+        """
+        gradients = _gradients(self.logits.sum(), self.blocks)
+        for block, gradient in zip(self.blocks, gradients, strict=True):
+            alone = block.dim() == 4
+            yield (block[None], gradient[None]) if alone else (block, gradient)
+
     def curvature_times_gradient(self) -> tuple[Tensor, ...]:
         """Return H g by each of ``weights``: g the gradient of the mean loss, H its Hessian."""
         gradients = self.weight_gradients

@@ -16,6 +16,7 @@ from nas.proxies.dextr import DEXTR
 from nas.proxies.ensemble import ENSEMBLE, ZERO_SHOT
 from nas.proxies.epe_nas import EPE_NAS
 from nas.proxies.fisher import FISHER
+from nas.proxies.formula import FORMULA
 from nas.proxies.grad_norm import GRAD_NORM
 from nas.proxies.gradsign import GRADSIGN
 from nas.proxies.grasp import GRASP
@@ -42,6 +43,7 @@ PROXIES: dict[str, Proxy] = table_of(
             ZERO_SHOT,
             ENSEMBLE,
             PREDICTED,
+            FORMULA,
             MECO,
             MECO_OPT,
             SED,

@@ -113,6 +113,7 @@ class Proxy:
         paper: Where it comes from.
         reads: What it looks at besides architecture and weights: ``images``, ``labels``,
             ``gradients``; ``noise`` if it draws inputs of its own.
+        reads_by: The same, where it depends on the options.
         options: Frozen dataclass of its settings, all with defaults.
         population: Data-free route: ``(space, population (N, D), conditions, options) -> (N,)``.
         listener: Forward route: ``(networks, conditions of one repeat, options) -> Listener``.
@@ -127,12 +128,15 @@ class Proxy:
         batched: Whether, under these options, many networks may be asked at a time.
         additive: Whether a listener only adds up over maps, so that maps may be shared.
         images_read: Images that a gauge runs on, where that is not the minibatch; 0 is none.
+        forwards: Whether, under these options, a gauge never goes backwards, so that as many
+            networks run together as for a listener.
         members: For an ensemble: ``options -> {proxy as a person writes it: weight}``.
         twice: It differentiates gradients by the weights again.
         of_function: Whether, under these options, the score depends only on the function that an
             architecture computes, so that its canonical form may be scored in its place.
         undefined: Why there may be no finite number, for the message of a failure.
         content: Of options that name a file: what tells it from another one of that name.
+        shorthand: The option whose value may be written without its name, as in ``formula:FILE``.
         asks: Other proxies that a population function asks, under conditions of its own.
         directions: Spaces where the score is known to fall as accuracy rises (-1); absent is +1.
         advice: What to tell a user who maximises it in such a space.
@@ -143,6 +147,7 @@ class Proxy:
     summary: str
     paper: str
     reads: frozenset[str] = frozenset()
+    reads_by: Callable[[Any], frozenset[str]] | None = None
     options: type[Any] = NoOptions
     population: Callable[[Space, Population, Conditions, Any], NDArray[np.float64]] | None = None
     listener: Callable[[Networks, Conditions, Any], Listener] | None = None
@@ -155,11 +160,13 @@ class Proxy:
     batched: Callable[[Any], bool] = lambda options: True
     additive: bool = False
     images_read: int | None = None
+    forwards: Callable[[Any], bool] = lambda options: False
     members: Callable[[Any], Mapping[str, float]] | None = None
     twice: bool = False
     of_function: Callable[[Any], bool] = lambda options: True
     undefined: str = "not a finite number"
     content: Callable[[Any], str] | None = None
+    shorthand: str | None = None
     asks: Callable[[Any], Sequence[ProxySpec]] | None = None
     directions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     advice: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -216,14 +223,22 @@ class ProxySpec:
     def parse(cls, text: str) -> ProxySpec:
         """Read ``name`` or ``name:option=value,option=value``.
 
+        The first value may stand alone where the proxy has a ``shorthand``.
+
         Raises:
             UnknownName: No proxy has this name.
             ProxyOptionError: Not this form, no such option, or not this value.
         """
+        from nas.proxies import PROXIES  # late, as in make
+
         name, colon, rest = text.partition(":")
         options: dict[str, Any] = {}
-        for part in split_outside(rest) if colon else ():
+        known = PROXIES.get(name.strip())
+        for number, part in enumerate(split_outside(rest) if colon else ()):
             key, equals, value = part.partition("=")
+            if number == 0 and not equals and key.strip() and known and known.shorthand:
+                options[known.shorthand] = key.strip()
+                continue
             if not equals or not key.strip():
                 raise ProxyOptionError(
                     f"cannot read {part!r} in proxy {text!r}; expected name:option=value,..."
@@ -247,7 +262,10 @@ class ProxySpec:
     @property
     def reads(self) -> frozenset[str]:
         """What the proxy looks at besides architecture and weights; of an ensemble, its members."""
-        return self.proxy.reads.union(*(member.reads for member, _ in self.members))
+        own = self.proxy.reads
+        if self.proxy.reads_by is not None:
+            own = self.proxy.reads_by(self.options)
+        return own.union(*(member.reads for member, _ in self.members))
 
     @property
     def of_function(self) -> bool:
@@ -291,7 +309,8 @@ class ProxySpec:
             return min(part.gain(space) for part in self.parts)
         if self.proxy.population is not None:
             return 10_000
-        if self.proxy.listener is None or self.proxy.sees != "image":
+        gauges = self.proxy.gauge is not None and self.proxy.forwards(self.options)
+        if not gauges and (self.proxy.listener is None or self.proxy.sees != "image"):
             return 1
         from nas.proxies.routes import form_of, runs_batched  # late: it needs torch
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.networks.batched import BatchedNetworks
 from nas.networks.cells import CellNetworks
@@ -37,6 +37,8 @@ from spaces.nats_sss import NatsSss
 _BROKEN = (RuntimeError, ValueError, ArithmeticError, IndexError)
 
 _BUILDING = threading.Lock()
+
+_T = TypeVar("_T")
 
 
 class Networks(Protocol):
@@ -148,6 +150,7 @@ class Form:
         with_gradients: The same with gradients, for which every map of the pass is kept.
         gain: How many networks are scored in the time of one run alone, forwards and at one image
             each; well below what is measured.
+        gauges: Whether its networks can be asked for more than what an additive listener hears.
     """
 
     spaces: type[object]
@@ -156,6 +159,7 @@ class Form:
     together: Mapping[str, int]
     with_gradients: Mapping[str, int]
     gain: int
+    gauges: bool = True
 
 
 def _cells(space: Space, population: Population, conditions: Conditions) -> CellNetworks:
@@ -188,6 +192,7 @@ _FORMS = (
         together={"cpu": 4096, "cuda": 4096},  # those of one first width, of the whole space
         with_gradients={"cpu": 4096, "cuda": 4096},
         gain=100,
+        gauges=False,
     ),
     Form(
         NasBench101,
@@ -240,7 +245,7 @@ def judge(
         parts = [population[start : start + size] for start in range(0, len(population), size)]
         many = runs_batched(space, chosen[0])
         score = partial(_part, space, chosen, conditions, many)
-        for results in _side_by_side(score, parts, conditions.device):
+        for results in side_by_side(score, parts, conditions.device):
             for i, result in zip(group, results, strict=True):
                 rows[i].extend(result)
     return rows
@@ -279,6 +284,7 @@ def _together(space: Space, spec: ProxySpec, conditions: Conditions) -> int:
     form = form_of(space)
     assert form is not None
     asks = spec.proxy.gauge is not None and spec.proxy.images_read != 0  # else nothing is run
+    asks = asks and not spec.proxy.forwards(spec.options)
     most = form.with_gradients if asks else form.together
     images = conditions.minibatch if _on_minibatch(spec) or spec.proxy.sees == "own" else 1
     if asks and spec.proxy.images_read is not None:
@@ -287,9 +293,9 @@ def _together(space: Space, spec: ProxySpec, conditions: Conditions) -> int:
     return max(1, most.get(kind, most["cpu"]) // images)
 
 
-def _side_by_side(
-    score: Callable[[Population], list[list[Outcome]]], parts: list[Population], device: str
-) -> list[list[list[Outcome]]]:
+def side_by_side(
+    score: Callable[[Population], _T], parts: Sequence[Population], device: str
+) -> list[_T]:
     """Score parts of a population, as many at a time as torch has been given threads.
 
     Each worker keeps to one thread. Splitting every operation over the threads instead makes them
@@ -359,18 +365,27 @@ def _one(
 ) -> list[Outcome]:
     """Build one network and score it by every proxy."""
     try:
-        # One at a time: layers draw their first weights from a generator that all threads share.
-        with _BUILDING, seeded_torch(conditions.seed, "build"):
-            net = space.build(arch, num_classes=conditions.num_classes)
+        net = _built(space, arch, conditions)
     except _BROKEN as error:
         return [_failed(spec, error) for spec in specs]
-    net = net.to(conditions.device, getattr(torch, conditions.dtype))
     return ask_repeatedly(
         lambda now: ModuleNetwork(net, now.seed, seeded=True),
         specs,
         conditions,
         partial(seeded, conditions),
     )
+
+
+def _built(space: Space, arch: Arch, conditions: Conditions) -> nn.Module:
+    # One at a time: layers draw their first weights from a generator that all threads share.
+    with _BUILDING, seeded_torch(conditions.seed, "build"):
+        net = space.build(arch, num_classes=conditions.num_classes)
+    return net.to(conditions.device, getattr(torch, conditions.dtype))
+
+
+def network_of(space: Space, row: Population, conditions: Conditions) -> ModuleNetwork:
+    """Return the network of a member ``(D,)``, to run alone; conditions are of one repeat."""
+    return ModuleNetwork(_built(space, _arch(row), conditions), conditions.seed, seeded=True)
 
 
 def ask_repeatedly(

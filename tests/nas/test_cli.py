@@ -198,7 +198,8 @@ def test_list_names_everything(nas: Any) -> None:
         assert text in plain
     for words in (("--json",), ("--json", "-")):
         table = json.loads(nas("list", *words).stdout)
-        kinds = ["spaces", "proxies", "predictors", "strategies", "recipes", "recipes for nas fit"]
+        kinds = ["spaces", "proxies", "predictors", "formulas", "strategies", "recipes"]
+        kinds += ["recipes for nas fit", "recipes for nas design"]
         assert list(table) == kinds
         assert all(entry["summary"] for kind in table.values() for entry in kind)
 

@@ -70,7 +70,7 @@ def test_the_canonical_form_is_scored_only_where_it_may(of_function: bool) -> No
         assert got == [truth(arch) for arch in twins]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     places=st.lists(st.integers(0, len(TOY) - 1), max_size=60),
     batch_size=st.integers(1, 70),
@@ -392,7 +392,7 @@ def test_what_fails_the_second_proxy_goes_last() -> None:
     assert order[-1] == 23
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(levels=st.lists(st.sampled_from([0.0, 1.0, 2.0]), max_size=24), k=st.integers(0, 30))
 def test_a_shorter_ranking_is_the_head_of_a_longer_one(levels: list[float], k: int) -> None:
     scored = list(zip(SOME, levels, strict=False))

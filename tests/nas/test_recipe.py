@@ -225,7 +225,7 @@ def test_the_schema_knows_the_names() -> None:
     assert schema["additionalProperties"] is False
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 @example("space: nats_tss\nproxy: 'meco:hooks=2020-99-99'\n")
 @example("space: nats_tss\nproxy: 'meco:hooks=&a [*a]'\n")
@@ -244,7 +244,7 @@ def test_no_text_causes_anything_but_a_recipe_or_a_recipe_error(text: str) -> No
 keys = st.sampled_from([*Recipe.model_fields, "conditions.device", "proxy.hooks", "strategy.x"])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(keys, st.text(max_size=12)), max_size=3))
 def test_no_override_causes_anything_but_a_recipe_or_a_recipe_error(
     pairs: list[tuple[str, str]],

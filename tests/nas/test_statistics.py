@@ -122,7 +122,6 @@ Rows = st.lists(st.tuples(Numbers, Numbers), min_size=2, max_size=40)
 
 
 @given(Rows)
-@settings(deadline=None)
 def test_correlations_agree_with_scipy(rows: list[tuple[float, float]]) -> None:
     scores, values = np.asarray(rows, dtype=float).T
     if len(set(scores)) == 1 or len(set(values)) == 1:
@@ -150,7 +149,7 @@ def every_tie_order(scores: list[int]) -> list[list[int]]:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), min_size=2, max_size=6),
     st.integers(1, 7),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_expectations_agree_with_counting_all_tie_orders(
     rows: list[tuple[int, int]], k: int
 ) -> None:
@@ -172,7 +171,6 @@ def test_expectations_agree_with_counting_all_tie_orders(
 
 
 @given(Rows, st.integers(0, 2**32))
-@settings(deadline=None)
 def test_counts_are_the_same_as_repeated_rows(rows: list[tuple[float, float]], seed: int) -> None:
     scores, values = np.asarray(rows, dtype=float).T
     n = len(rows)
@@ -192,7 +190,6 @@ def test_rows_that_were_not_drawn_do_not_count() -> None:
 
 
 @given(Rows)
-@settings(deadline=None)
 def test_only_the_order_of_scores_matters(rows: list[tuple[float, float]]) -> None:
     scores, values = np.asarray(rows, dtype=float).T
     ranks = stats.rankdata(scores)

@@ -37,7 +37,7 @@ def test_what_was_put_is_there_in_another_connection(path: Path) -> None:
         assert len(store) == 4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_floats_come_back_exactly(
     values: list[float], tmp_path_factory: pytest.TempPathFactory

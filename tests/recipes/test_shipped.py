@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from nas.designing import load_design_recipe, resolve_design_recipe, shipped_design_recipes
 from nas.fitting import load_fit_recipe, read_data, resolve_fit_recipe
 from nas.predictor.predictor import Predictor
 from nas.predictor.shipped import shipped_predictors
 from nas.recipe import (
     SCHEMA_NAME,
+    RecipeError,
     load_recipe,
     recipe_schema,
     shipped_fit_recipes,
@@ -62,6 +64,19 @@ def test_recipe_of_a_predictor(path: Path) -> None:
     assert resolve_fit_recipe(path.stem) == path
     with pytest.raises(NasError, match="truth: a table to learn from is needed"):
         read_data(load_fit_recipe(path))
+
+
+@pytest.mark.parametrize("path", shipped_design_recipes().values(), ids=shipped_design_recipes())
+def test_recipe_of_a_design(path: Path) -> None:
+    table = Path(__file__).parent.parent / "data" / "tiny_tss.csv"
+    recipe = load_design_recipe(path, [f"tables.nats_tss={table}:c10_test_200"])
+    assert recipe.name == path.stem
+    assert 20 <= len(recipe.summary) <= 90
+    assert resolve_design_recipe(path.stem) == path
+    with pytest.raises(RecipeError, match="tables: required, but missing"):
+        load_design_recipe(path)
+    with pytest.raises(NasError, match="Did you mean 'tss_formula'"):
+        resolve_design_recipe("tss_formla")
 
 
 def test_a_recipe_of_a_predictor_that_is_not_there() -> None:

@@ -135,7 +135,7 @@ def play(strategy: Strategy, script: Script) -> list[Candidate]:
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "tpe"])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(script=SCRIPTS, seed=st.integers(0, 2**64), first=st.integers(1, 4), last=st.integers(1, 4))
 def test_any_order_of_asks_and_tells(
     name: str, script: Script, seed: int, first: int, last: int
@@ -154,7 +154,7 @@ def test_any_order_of_asks_and_tells(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(script=SCRIPTS, seed=st.integers(0, 2**64))
 def test_any_order_of_asks_and_tells_with_tpe(script: Script, seed: int) -> None:
     asked = play(make_strategy("tpe", Toy(), seed), script)
@@ -164,7 +164,6 @@ def test_any_order_of_asks_and_tells_with_tpe(script: Script, seed: int) -> None
 
 
 @given(st.integers(0, 1000), st.integers(2, 60), st.integers(1, 30))
-@settings(deadline=None)
 def test_the_walk_visits_every_member_once(seed: int, size: int, more: int) -> None:
     class Line(Toy):
         def canonicalise(self, population: Population) -> Population:

@@ -287,7 +287,7 @@ NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
     st.dictionaries(st.integers(0, len(SSS) - 1), NUMBERS, min_size=1, max_size=20),
     st.sampled_from(["\n", "\r\n"]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[int, float | None], end: str
 ) -> None:
@@ -305,7 +305,7 @@ def test_what_is_written_is_read(
 
 
 @given(st.text(alphabet=" 0123456789.eE+-_xnaif\t", max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_cell_is_a_finite_number_unknown_or_refused(
     tmp_path_factory: pytest.TempPathFactory, cell: str
 ) -> None:
@@ -322,7 +322,7 @@ def test_any_cell_is_a_finite_number_unknown_or_refused(
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_file_is_a_table_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool
 ) -> None:
@@ -337,7 +337,7 @@ def test_any_file_is_a_table_or_refused(
 
 
 @given(st.text(max_size=40) | st.text(alphabet="ab:/\\. \0", max_size=300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_truth_text_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(NasError):
         parse_truth(text, SSS)

@@ -103,7 +103,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused(
         read(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.booleans())
 def test_whatever_byte_is_changed_the_numbers_are_right_or_refused(
     tmp_path_factory: pytest.TempPathFactory, at: int, value: int, cut: bool

@@ -1,5 +1,6 @@
 """What every proxy promises, checked on the whole table."""
 
+import copy
 import dataclasses
 import math
 import random
@@ -167,7 +168,7 @@ def test_reads_noise_of_its_own_if_it_says_so(name: str) -> None:
     answers = []
     for seed in (0, 1):
         (answer,) = ask(
-            ModuleNetwork(net.double(), 0, seeded=False),
+            ModuleNetwork(copy.deepcopy(net).double(), 0, seeded=False),  # it updates its norms
             [ProxySpec.parse(name)],
             dataclasses.replace(SMALL, seed=seed),
             dataclasses.replace(images, seed=seed),

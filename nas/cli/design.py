@@ -1,0 +1,172 @@
+"""``nas design``: a proxy that evolution writes, as a formula in a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.wording import duration
+from spaces.errors import NasError
+
+if TYPE_CHECKING:
+    import rich.progress
+
+    from nas.design.formula import Formula
+    from nas.designing import Progress
+
+EXAMPLES = """\b
+Examples:
+  nas design tss_formula "tables.nats_tss=nats_tss.csv.gz:c10_test_200,c100_test_200"
+  nas design my_design.yaml seed=1 evolution.epochs=5 --out mine.yaml
+  nas rank --truth nats_tss.csv.gz:c10_test_200 --proxy formula:mine.yaml,meco
+"""
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@guarded
+def design(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe of a design, or a shipped one's name.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the recipe.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the formula goes; NAME.yaml when left out."),
+    ] = None,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where statistics of layers are kept, for other designs too; "
+            "design_statistics beside the formula when left out.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that evolve islands; one per processor if left out."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    json_: JsonTarget = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
+) -> None:
+    """Evolve a proxy: a formula over statistics of layers that ranks known architectures well.
+
+    Interrupted and started again it goes on where it was: statistics are kept as they are measured,
+    the evolution in FILE.state.json after every epoch.
+    """
+    from nas.designing import (
+        default_workers,
+        load_design_recipe,
+        resolve_design_recipe,
+    )
+    from nas.designing import design as design_formula
+
+    check_targets(json_)
+    loaded = load_design_recipe(resolve_design_recipe(recipe), overrides or [])
+    path = Path(f"{loaded.name}.yaml") if out is None else out
+    if path.exists() and not force:
+        raise NasError(f"{path}: is there already; name another file by --out, or give --force")
+    if not path.absolute().parent.is_dir():
+        raise NasError(f"{path}: there is no folder {path.parent}")
+    folder = path.with_name("design_statistics") if statistics is None else statistics
+    state = path.with_name(path.name + ".state.json")
+    with _Progress(quiet=quiet) as progress:
+        found = design_formula(
+            loaded,
+            folder,
+            state,
+            workers=default_workers() if workers is None else workers,
+            tell=progress,
+        )
+    try:
+        path.write_text(found.to_yaml(), encoding="utf-8")
+    except OSError as error:
+        raise NasError(f"{path}: cannot write: {error.strerror}") from None
+    state.unlink(missing_ok=True)
+    if json_ is not None:
+        emit_json(found.model_dump(mode="json"), json_)
+    if json_ != "-":
+        _show(found, path)
+
+
+def _show(found: Formula, path: Path) -> None:
+    told = found.provenance
+    assert told is not None
+    typer.echo(f"{path}: {found.formula}")
+    typer.echo(
+        f"{told.proposed:,} formulas in {duration(told.evolution_seconds)}, statistics in "
+        f"{duration(told.statistics_seconds)}; energy {told.energy}"
+    )
+    typer.echo("Cells that the design has not seen:")
+    emit_table(
+        ["cells", "n", "Kendall", "truth"],
+        [[x.cells, f"{x.n:,}", f"{x.kendall:.3f}", x.task] for x in told.held_out],
+    )
+
+
+class _Progress:
+    """Says how far a design is: a bar on a terminal, now and then a plain line elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: rich.progress.Progress | None = None
+        self._stage = ""
+        self._began = self._shown = time.monotonic()
+        self._first = 0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty() and not self._quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[state]}", markup=False),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, told: Progress) -> None:
+        """Show one more step."""
+        if self._quiet:
+            return
+        if told.stage != self._stage:
+            self._stage, self._began, self._first = told.stage, time.monotonic(), told.done - 1
+            self._shown = 0.0
+            if self._bar is not None:
+                self._bar.add_task(told.stage, total=told.total, state="")
+        state = self._state(told)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[-1], completed=told.done, state=state)
+        elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or told.done == told.total:
+            self._shown = time.monotonic()
+            note(f"  {told.stage}: {told.done:,} of {told.total:,}, {state}")
+
+    def _state(self, told: Progress) -> str:
+        """Return the best so far, and the time that is left."""
+        took = time.monotonic() - self._began
+        left = took / max(1, told.done - self._first) * (told.total - told.done)
+        best = "" if told.best is None else f"best Kendall {told.best:.3f}, "
+        return f"{best}{duration(left)} left"
