@@ -6,6 +6,8 @@ Letters: N images, C channels, H W size.
 from __future__ import annotations
 
 import zipfile
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,8 +77,10 @@ def load_npz(options: NpzOptions) -> ImageData:
         train, test = _decoded(arrays, options, where)
     else:
         labels = _labels(arrays, "labels", where)
-        first = _first(options, len(labels), where)
         images = three_channels(arrays["images"], where)
+        if len(images) != len(labels):
+            raise DataError(f"{where}: it has {len(images):,} images, but {len(labels):,} labels")
+        first = _first(options, len(labels), where)
         train, test = (Raw(images[part], labels[part]) for part in (first, ~first))
     return image_data(Found("npz", where, train, test, classes), options.limit)
 
@@ -84,7 +88,9 @@ def load_npz(options: NpzOptions) -> ImageData:
 def _read(where: str) -> Arrays:
     """Return the arrays that are used; nothing pickled is ever loaded."""
     try:
-        with np.load(where, allow_pickle=False) as archive:
+        # opened here, for NumPy leaves a broken file open
+        with Path(where).open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{where}: it is a single array, not an .npz file of several")
             for names in (_PAIRS, _BLOBS, _ONE):
@@ -94,7 +100,9 @@ def _read(where: str) -> Arrays:
             known = archive.files
     except FileNotFoundError:
         raise DataError(f"{where}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{where}: not a readable .npz file: {error}") from None
     allowed = "; ".join(", ".join(names) for names in (_PAIRS, _ONE, _BLOBS))
     raise DataError(f"{where}: expected the arrays {allowed}; got {', '.join(known) or 'none'}")

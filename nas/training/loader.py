@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas.seeds import torch_generator
 from nas.training.augment import Augment, Draws
-from nas.training.data import Labelled
+from nas.training.data import DataError, Labelled
 
 
 class Loader:
@@ -50,19 +50,19 @@ class Loader:
             shard: Number of this process, from 0, and of all processes.
 
         Raises:
-            ValueError: A batch would leave a process without an image, or there is no batch.
+            DataError: A batch would leave a process without an image, or there is no batch.
         """
         rank, world = shard
         if batch < 1 or not 0 <= rank < world:
-            raise ValueError(f"batch must be at least 1 and rank below world, got {batch}, {shard}")
+            raise DataError(f"batch must be at least 1 and rank below world, got {batch}, {shard}")
         last = batch if drop_last else len(labelled) % batch or batch
         if min(batch, last) < world:
-            raise ValueError(
+            raise DataError(
                 f"shard: {world} processes cannot share a batch of {min(batch, last)} images; "
                 "take a larger batch, or leave out the last one (drop_last)"
             )
         if drop_last and len(labelled) < batch:
-            raise ValueError(f"batch must be at most {len(labelled)}, all images, got {batch}")
+            raise DataError(f"batch must be at most {len(labelled)}, all images, got {batch}")
         self._labelled = labelled.to(device)
         self._batch = batch
         self._augment = augment

@@ -389,3 +389,37 @@ def test_numbers_are_written_for_people() -> None:
         "-", "1,531,546", "0.123457", "-2",
     ]  # fmt: skip
     assert [duration(s) for s in (0.2, 59.4, 61, 7380)] == ["0 s", "59 s", "1:01 min", "2:03 h"]
+
+
+def test_data_lists_where_images_come_from(nas: Any, tmp_path: Path) -> None:
+    done = nas("data")
+    assert done.returncode == 0, done.stderr
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == ["name", "found", "summary"]
+    assert any(row.split()[:3] == ["cifar10", "not", "found"] for row in rows)
+    assert any(row.startswith("cifar10 was looked for in data, data/cifar-10-b") for row in rows)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/cifar-100-python.tar.gz").write_bytes(b"")
+    table = json.loads(nas("data", "--root", "here", "--json", "-").stdout)
+    found = {entry["name"]: entry.get("found") for entry in table}
+    assert found["cifar100"] == "here/cifar-100-python.tar.gz"
+    assert found["cifar10"] is None
+    assert next(iter(found)) == "digits"
+
+
+def test_data_fetches_nothing_that_has_no_archive(nas: Any) -> None:
+    done = nas("data", "digits")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("digits: there is nothing to fetch (1,797 digits of 8x8")
+    assert "this can be fetched: cifar10, cifar100, imagenet16_120" in done.stderr
+    unknown = nas("data", "cifar11")
+    assert unknown.returncode == 2
+    assert "no data set named 'cifar11'. Did you mean 'cifar1" in unknown.stderr
+
+
+def test_data_says_what_to_do_without_a_connection(nas: Any, tmp_path: Path) -> None:
+    done = nas("data", "cifar10", "--root", "here", "--url", "http://127.0.0.1:9/sets")
+    assert done.returncode == 2
+    assert "cifar-10-python.tar.gz: could not be fetched:" in done.stderr
+    assert "put cifar-10-python.tar.gz (md5 c58f30108f718f92721af3b95e74349a) into" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.benchmark.unpickle import UnreadablePickle, UnsafePickle, load_pickle
+from nas.benchmark.unpickle import (
+    UnreadablePickle,
+    UnsafePickle,
+    load_arrays,
+    load_pickle,
+)
 from spaces.errors import NasError
 
 
@@ -247,6 +252,79 @@ def test_text_opcodes_are_bounded_as_well(tmp_path: Path) -> None:
     path = write(tmp_path / "long_line", b"I" + b"1" * 5_000_000 + b"\n.")
     with pytest.raises(UnreadablePickle, match="more than the allowed"):
         load_pickle(path, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["u1", "<i4", ">i8", "<f4", "f8", "b1"])
+def test_arrays_of_plain_numbers_come_through(protocol: int, kind: str) -> None:
+    array = np.arange(24).reshape(2, 3, 4).astype(kind)
+    for each in (array, np.asfortranarray(array), array[:1]):
+        content = pickle.dumps({"data": each, "labels": [1, 2]}, protocol=protocol)
+        loaded = load_arrays(content, "here")
+        assert loaded["labels"] == [1, 2]
+        data = loaded["data"]
+        assert isinstance(data, np.ndarray)
+        assert (data.dtype, data.shape) == (each.dtype, each.shape)
+        assert np.array_equal(data, each)
+
+
+def test_what_python_2_wrote_is_read_as_bytes_under_keys_of_text() -> None:
+    content = b"\x80\x02}(U\x05namesq\x01]q\x02(U\x01aU\x02\xc3\xa9eu."
+    assert load_arrays(content, "here") == {"names": [b"a", b"\xc3\xa9"]}
+
+
+@pytest.mark.parametrize(
+    "attack", [name for name in hostile(Path("never")) if "multiarray" not in name]
+)
+def test_hostile_pickles_are_refused_among_arrays_as_well(tmp_path: Path, attack: str) -> None:
+    marker = tmp_path / "was_here"
+    with pytest.raises(UnsafePickle, match=r"^here: refused the global '.*'; an official archive"):
+        load_arrays(hostile(marker)[attack], "here")
+    assert not marker.exists()
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ARRAY + b"(cnumpy\nndarray\n(K\x05tU\x01btR.",  # not empty
+        ARRAY + b"(ccollections\nOrderedDict\n(K\x00tU\x01btR.",  # of another kind
+        b"cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.",  # made directly, and huge
+        ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x02tU\x02u1\x89U\x02abtb.",
+        ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btR}U\x05arrayK\x01sb.",  # BUILD by attributes
+        b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.",
+        pickle.dumps({"data": np.array([None], dtype=object)}, protocol=2),
+        pickle.dumps({"data": np.zeros(2, [("x", "f8")])}, protocol=2),
+        pickle.dumps({"data": np.zeros(2, "U3")}, protocol=2),
+        pickle.dumps({"data": np.zeros(2, "M8[s]")}, protocol=2),
+        pickle.dumps({"data": np.ma.masked_array([1, 2], [True, False])}, protocol=2),
+        b"}U\x04data" + ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btRs.",  # nothing put in
+        b"",
+        b"]N.",
+    ],
+)
+def test_only_plain_arrays_are_made(content: bytes) -> None:
+    with pytest.raises(NasError, match=r"^here: "):
+        load_arrays(content, "here")
+
+
+def test_an_array_has_as_many_bytes_as_its_shape_says() -> None:
+    whole = pickle.dumps({"data": np.zeros((2, 3), np.uint8)}, protocol=3)
+    assert whole.count(b"K\x02K\x03") == 1
+    for shape in (b"K\x02K\x04", b"K\x00K\x03", b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f"):
+        with pytest.raises(UnsafePickle, match=r"refused a numpy array of shape .* with 6 bytes"):
+            load_arrays(whole.replace(b"K\x02K\x03", shape), "here")
+    with pytest.raises(UnsafePickle, match="refused a numpy array that does not hold"):
+        load_arrays(whole.replace(b"K\x02K\x03", b"K\x02J\xff\xff\xff\xff"), "here")
+
+
+def test_records_hold_no_arrays(tmp_path: Path) -> None:
+    content = pickle.dumps({"data": np.zeros(3)}, protocol=4)
+    load_arrays(content, "here")
+    with pytest.raises(UnsafePickle, match="refused the global"):
+        load_pickle(write(tmp_path / "record", content))
 
 
 def test_every_official_record_is_read_exactly(shared_data: Path) -> None:

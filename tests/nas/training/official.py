@@ -79,14 +79,15 @@ def contents(archive: Archive, per_file: int = 20) -> dict[str, bytes]:
     return files
 
 
+def md5(content: bytes) -> str:
+    """Return the md5 of some bytes."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def registered(
     archive: Archive, files: Mapping[str, bytes], tar: bytes = b"", per_file: int = 20
 ) -> Archive:
     """Return an archive with the md5s and sizes of these files."""
-
-    def md5(content: bytes) -> str:
-        return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
     kept = per_file - (1 if archive.first_classes else 0)
     return replace(
         archive,
