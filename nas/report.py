@@ -22,32 +22,23 @@ uninterrupted search. ``--resume`` may raise the budget, or report on a finished
 from __future__ import annotations
 
 import csv
-import datetime
-import json
 import string
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import filelock
 import numpy as np
 
 from nas.benchmark import Truth
 from nas.drawing import draw_arch, draw_scores
 from nas.engine import Result, ResultArch, Trial
-from nas.environment import environment
 from nas.recipe import Recipe, load_recipe
+from nas.run_folder import RECIPE, RESULT, Folder, as_json
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
 
-RECIPE, ENVIRONMENT, CACHE, TRIALS, RESULT = (
-    "recipe.yaml",
-    "environment.json",
-    "scores.sqlite",
-    "trials.csv",
-    "result.json",
-)
+CACHE, TRIALS = "scores.sqlite", "trials.csv"
 MAY_CHANGE = ("budget", "benchmark", "report", "summary")
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
 
@@ -56,48 +47,16 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class RunFolder:
-    """The folder of one search, held by one process at a time.
+class RunFolder(Folder[Recipe]):
+    """The folder of one search."""
 
-    Attributes:
-        path: The folder.
-        recipe: The resolved recipe.
-        resumed: Whether the folder was there before.
-        environment: What this process runs on, from :meth:`begin` on.
-    """
-
-    def __init__(self, path: Path, recipe: Recipe, *, resumed: bool) -> None:
-        self.path = path
-        self.recipe = recipe
-        self.resumed = resumed
-        self.environment: dict[str, Any] = {}
-        self._lock = filelock.FileLock(path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise NasError(f"{path}: another process is running this search") from None
+    what = "search"
+    header = "# Every setting of the search in this folder. Run it again: nas-search recipe.yaml\n"
 
     @property
     def cache(self) -> Path:
         """Where the scores are kept, unless the recipe says otherwise."""
         return self.path / CACHE
-
-    def close(self) -> None:
-        """Let another process have the folder."""
-        self._lock.release()
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
-
-    def begin(self) -> None:
-        """Write what is known before the search."""
-        (self.path / RESULT).unlink(missing_ok=True)  # complete again when the search is
-        self.write(RECIPE, _RECIPE_HEADER + self.recipe.to_yaml())
-        self.environment = environment(device=self.recipe.conditions.device, seed=self.recipe.seed)
-        self.write(ENVIRONMENT, as_json(self.environment))
 
     def finish(self, result: Result, truth: Truth | None = None) -> dict[str, Any]:
         """Write what the search has found.
@@ -134,41 +93,8 @@ def new_folder(recipe: Recipe, *, out: Path | None = None, fresh: bool = False) 
         NasError: ``out`` holds something else, or cannot be made.
     """
     if out is not None:
-        return _named_folder(recipe, out)
-    parent = Path(recipe.report.folder).expanduser()
-    if not fresh:
-        for path in sorted(parent.glob(f"*-{recipe.name}*/{RECIPE}"), reverse=True):
-            if _is_unfinished(path.parent, recipe):
-                try:
-                    return RunFolder(path.parent, recipe, resumed=True)
-                except NasError:  # another process is at it, so this one starts anew
-                    continue
-    stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d_%H%M%S")
-    for attempt in range(1, 1000):
-        path = parent / f"{stamp}-{recipe.name}{f'-{attempt}' if attempt > 1 else ''}"
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise NasError(f"{path}: cannot make the run folder: {error.strerror}") from None
-        return RunFolder(path, recipe, resumed=False)
-    raise NasError(f"{parent}: cannot find an unused name for the run folder")
-
-
-def _named_folder(recipe: Recipe, out: Path) -> RunFolder:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NasError(f"{out}: cannot make the run folder: {error.strerror}") from None
-    if _is_unfinished(out, recipe):
-        return RunFolder(out, recipe, resumed=True)
-    if any(out.iterdir()):
-        raise NasError(
-            f"{out}: holds something else already; name an empty or new folder, "
-            f"or go on with a run in it by --resume {out}"
-        )
-    return RunFolder(out, recipe, resumed=False)
+        return RunFolder.open_named(recipe, out)
+    return RunFolder.open_new(recipe, Path(recipe.report.folder).expanduser(), fresh=fresh)
 
 
 def resume_folder(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
@@ -192,15 +118,6 @@ def resume_folder(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
                 f"Can change: {', '.join(MAY_CHANGE)}"
             )
     return RunFolder(path, load_recipe(path / RECIPE, overrides), resumed=True)
-
-
-def _is_unfinished(path: Path, recipe: Recipe) -> bool:
-    """Tell whether a folder holds an interrupted run of exactly this recipe."""
-    try:
-        text = (path / RECIPE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return not (path / RESULT).exists() and text == _RECIPE_HEADER + recipe.to_yaml()
 
 
 class TrialWriter:
@@ -306,15 +223,6 @@ def verdict_text(summary: dict[str, Any]) -> str:
         f"best possible {table['best_possible']:.2f}{unit}"
     )
 
-
-def as_json(value: object) -> str:
-    """Return readable JSON; NaN and infinity are refused, for they are no JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-_RECIPE_HEADER = """\
-# Every setting of the search in this folder. Run it again: nas-search recipe.yaml
-"""
 
 _BUILDER = string.Template('''\
 """The best network of the search "$name": $proxy $score, $costs.

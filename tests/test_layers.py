@@ -18,6 +18,7 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing"},
+    {"run_folder"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design"},
     {"oracle", "explanation", "scoring"},

@@ -133,7 +133,7 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
             )
         )
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
-    folder.begin()
+    folder.begin(device=recipe.conditions.device, seed=recipe.seed)
     progress = SearchProgress(budget, quiet=quiet)
     with TrialWriter(folder.path / TRIALS) as writer:
 
