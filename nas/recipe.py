@@ -666,18 +666,22 @@ def shipped_folder() -> Path:
     return inside if inside.is_dir() else here.parent / "recipes"
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that come with the package, by name."""
-    return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
+def shipped_recipes(command: str = "") -> dict[str, Path]:
+    """Return the recipes that come with the package, by name.
+
+    Args:
+        command: Of ``nas``, whose recipes have a folder of their own: ``fit``, ``design``,
+            ``train``. Empty: recipes of searches.
+    """
+    return {path.stem: path for path in sorted((shipped_folder() / command).glob("*.yaml"))}
 
 
-def shipped_fit_recipes() -> dict[str, Path]:
-    """Return the recipes of predictors that come with the package, by name."""
-    return {path.stem: path for path in sorted((shipped_folder() / "fit").glob("*.yaml"))}
-
-
-def resolve_recipe_path(text: str) -> Path:
+def resolve_recipe_path(text: str, command: str = "") -> Path:
     """Return the file that ``text`` means: a path, or the name of a shipped recipe.
+
+    Args:
+        text: What the user wrote.
+        command: As for :func:`shipped_recipes`.
 
     Raises:
         NasError: There is no such file and no such recipe.
@@ -685,12 +689,13 @@ def resolve_recipe_path(text: str) -> Path:
     path = _expanded(text)
     if _is_file(path):
         return path
-    shipped = shipped_recipes()
+    shipped = shipped_recipes(command)
     if text in shipped:
         return shipped[text]
     hint = did_you_mean(path.stem, shipped).replace(" Did you mean", " Did you mean the recipe")
+    which = f"no recipe for nas {command}" if command else "no recipe"
     raise NasError(
-        f"{text}: no such file, and no recipe of this name comes with the package."
+        f"{text}: no such file, and {which} of this name comes with the package."
         f"{hint} Known: {', '.join(shipped)}"
     )
 

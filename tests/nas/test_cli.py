@@ -199,7 +199,7 @@ def test_list_names_everything(nas: Any) -> None:
     for words in (("--json",), ("--json", "-")):
         table = json.loads(nas("list", *words).stdout)
         kinds = ["spaces", "proxies", "predictors", "formulas", "strategies", "recipes"]
-        kinds += ["recipes for nas fit", "recipes for nas design"]
+        kinds += [*(f"recipes for nas {command}" for command in ("fit", "design", "train"))]
         assert list(table) == kinds
         assert all(entry["summary"] for kind in table.values() for entry in kind)
 
