@@ -169,14 +169,14 @@ def transfer(
                         "space": name,
                         "column": truth.column,
                         "n": len(values),
-                        "proxy": proxy.removeprefix(str(files[0].parent)),
+                        "proxy": proxy,
                         "kendall": kendall(score, values),
                         "first": float(values[score == np.nanmax(score)].mean()),
                         "best": best,
                     }
                 )
                 if proxy.startswith("formula"):
-                    rows[-1]["proxy"] = f"formula:{Path(proxy).stem}"
+                    rows[-1]["proxy"] = f"formula:{Path(proxy.removeprefix('formula:')).stem}"
             for proxy, tau in known.get(truth.column, {}).items():
                 row = {"space": name, "column": truth.column, "n": len(values), "proxy": proxy}
                 rows.append({**row, "kendall": tau, "best": best})
