@@ -11,6 +11,7 @@
 ``best_cell.png``   The best architecture, drawn.
 ``scores.png``      Every score in the order it came, and the best so far.
 ``best.py``         Rebuilds the best network, and loads ``best.safetensors`` once it is trained.
+``training/``       The final trainings that the recipe asks for; see :mod:`nas.jobs`.
 =================== ===============================================================================
 
 A folder is never overwritten by another search. A search that was interrupted goes on in its
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import csv
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -38,8 +39,8 @@ from nas.run_folder import RECIPE, RESULT, Folder, as_json
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
 
-CACHE, TRIALS = "scores.sqlite", "trials.csv"
-MAY_CHANGE = ("budget", "benchmark", "report", "summary")
+CACHE, TRIALS, TRAINING = "scores.sqlite", "trials.csv", "training"
+MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train")
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
 
 _COLUMNS = (
@@ -52,6 +53,13 @@ class RunFolder(Folder[Recipe]):
 
     what = "search"
     header = "# Every setting of the search in this folder. Run it again: nas-search recipe.yaml\n"
+
+    @classmethod
+    def is_unfinished(cls, path: Path, recipe: Recipe) -> bool:
+        if super().is_unfinished(path, recipe):
+            return True
+        untrained = recipe.train is not None and not (path / TRAINING / RESULT).exists()
+        return untrained and cls.is_of(path, recipe)
 
     @property
     def cache(self) -> Path:
@@ -76,7 +84,10 @@ class RunFolder(Folder[Recipe]):
             costs = costs_text(best.params, best.flops)
             caption = f"{self.recipe.proxy} {number_text(best.score)} · {costs}"
             draw_arch(result.space, best.arch, caption).savefig(self.path / "best_cell.png")
-            self.write("best.py", _builder(self.recipe, best))
+            what = f"{self.recipe.proxy} {number_text(best.score)}"
+            classes = self.recipe.conditions.num_classes
+            row = summary["best"]
+            self.write("best.py", builder(self.recipe.name, what, self.recipe.space, row, classes))
         self.write(RESULT, as_json(summary))  # last: it says that the rest is there
         return summary
 
@@ -225,12 +236,12 @@ def verdict_text(summary: dict[str, Any]) -> str:
 
 
 _BUILDER = string.Template('''\
-"""The best network of the search "$name": $proxy $score, $costs.
+"""The best network of "$name": $what, $costs.
 
     from best import build, load
     network = build()        # freshly initialised
-    network = load()         # with the weights in best.safetensors, once it is trained;
-                             # safetensors.torch.save_model(network, "best.safetensors") writes it
+    network = load()         # with the weights in best.safetensors, once it is trained
+                             # (nas train RUN --recipe ...)
 """
 
 from pathlib import Path
@@ -266,13 +277,21 @@ if __name__ == "__main__":
 ''')
 
 
-def _builder(recipe: Recipe, best: ResultArch) -> str:
+def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classes: int) -> str:
+    """Return the text of ``best.py``.
+
+    Args:
+        name: Of the run.
+        what: Of the network, such as its score.
+        space: Where it lives.
+        row: Its ``arch`` (official string), ``params`` and ``flops``.
+        num_classes: Width of the classifier.
+    """
     return _BUILDER.substitute(
-        name=recipe.name,
-        proxy=recipe.proxy,
-        score=number_text(best.score),
-        costs=costs_text(best.params, best.flops),
-        space=repr(recipe.space),
-        arch=repr(best.text),
-        num_classes=recipe.conditions.num_classes,
+        name=name,
+        what=what,
+        costs=costs_text(row["params"], row["flops"]),
+        space=repr(space),
+        arch=repr(row["arch"]),
+        num_classes=num_classes,
     )

@@ -38,6 +38,7 @@ class Folder(Generic[R]):
     Attributes:
         what: The kind of run, in a message.
         header: First lines of ``recipe.yaml``.
+        repeatable: Whether a complete run may be run again in place, which costs it nothing.
         path: The folder.
         recipe: The resolved recipe.
         resumed: Whether the folder was there before.
@@ -46,13 +47,16 @@ class Folder(Generic[R]):
 
     what: ClassVar[str]
     header: ClassVar[str]
+    repeatable: ClassVar[bool] = False
 
-    def __init__(self, path: Path, recipe: R, *, resumed: bool) -> None:
+    def __init__(self, path: Path, recipe: R, *, resumed: bool, held: bool = True) -> None:
         self.path = path
         self.recipe = recipe
         self.resumed = resumed
         self.environment: dict[str, Any] = {}
         self._lock = filelock.FileLock(path / ".lock")
+        if not held:  # another process holds it for this one
+            return
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -76,13 +80,18 @@ class Folder(Generic[R]):
         self.write(ENVIRONMENT, as_json(self.environment))
 
     @classmethod
-    def is_unfinished(cls, path: Path, recipe: R) -> bool:
-        """Tell whether a folder holds an interrupted run of exactly this recipe."""
+    def is_of(cls, path: Path, recipe: R) -> bool:
+        """Tell whether a folder holds a run of exactly this recipe."""
         try:
             text = (path / RECIPE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return False
-        return not (path / RESULT).exists() and text == cls.header + recipe.to_yaml()
+        return text == cls.header + recipe.to_yaml()
+
+    @classmethod
+    def is_unfinished(cls, path: Path, recipe: R) -> bool:
+        """Tell whether a folder holds an interrupted run of exactly this recipe."""
+        return not (path / RESULT).exists() and cls.is_of(path, recipe)
 
     @classmethod
     def open_named(cls, recipe: R, path: Path) -> Self:
@@ -95,9 +104,10 @@ class Folder(Generic[R]):
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NasError(f"{path}: cannot make the run folder: {error.strerror}") from None
-        if cls.is_unfinished(path, recipe):
+        if cls.is_of(path, recipe) if cls.repeatable else cls.is_unfinished(path, recipe):
             return cls(path, recipe, resumed=True)
-        if any(path.iterdir()):
+        # A run that was killed before it wrote anything has left its lock.
+        if any(not each.name.startswith(".") for each in path.iterdir()):
             raise NasError(
                 f"{path}: holds something else already; name an empty or new folder, "
                 f"or go on with a run in it by --resume {path}"

@@ -23,7 +23,7 @@ NAS_ORDER = (
     {"proxies", "benchmark", "training", "features", "predictor", "design"},
     {"oracle", "explanation", "scoring"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank", "fitting", "designing"},
+    {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"},
     {"cli", "__init__", "__main__"},
 )
 
