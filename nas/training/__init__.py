@@ -1,0 +1,1 @@
+"""The final training: images, how they are read, split and augmented."""

@@ -1,0 +1,173 @@
+"""Images from arrays: scikit-learn's digits, and ``.npz`` files of arrays or packed pictures.
+
+Letters: N images, C channels, H W size.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.training.data import (
+    Bytes,
+    DataError,
+    DigitsOptions,
+    Found,
+    ImageData,
+    NpzOptions,
+    Raw,
+    expanded,
+    image_data,
+    stratified,
+    three_channels,
+)
+
+_DIGITS_TEST = 360  # of 1,797: a fifth
+_DIGITS_WHITE = 16  # pixels are 0 to 16
+
+_PAIRS = ("x_train", "y_train", "x_test", "y_test")
+_ONE = ("images", "labels")
+_BLOBS = ("blob", "offsets", "labels")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def load_digits(options: DigitsOptions) -> ImageData:
+    """Return scikit-learn's digits, ``(1797, 3, 8, 8)``: 1,437 to train on and 360 to test on.
+
+    The split is stratified and always the same. They are the test part of "Optical Recognition of
+    Handwritten Digits" (Alpaydin, Kaynak 1998, https://doi.org/10.24432/C50P49), which comes with
+    the library; nothing is downloaded.
+    """
+    from sklearn.datasets import load_digits as embedded
+
+    bunch = embedded()
+    grey = np.rint(bunch.images * (255 / _DIGITS_WHITE)).astype(np.uint8)
+    whole = Raw(three_channels(grey, "digits"), bunch.target.astype(np.int64))
+    test = stratified(whole.labels, _DIGITS_TEST)
+    classes = tuple(map(str, bunch.target_names.tolist()))
+    found = Found("digits", "digits", whole.only(~test), whole.only(test), classes)
+    return image_data(found, options.limit)
+
+
+def load_npz(options: NpzOptions) -> ImageData:
+    """Read a file as :class:`~nas.training.data.NpzOptions` describes it.
+
+    Raises:
+        DataError: No such file, other arrays, or arrays that do not fit together.
+    """
+    path = expanded(options.file)
+    where = str(path)
+    arrays = _read(where)
+    classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else None
+    if all(name in arrays for name in _PAIRS):
+        if options.train is not None:
+            raise DataError(f"{where}: it says itself what is for training; leave out 'train'")
+        train, test = (
+            Raw(three_channels(arrays[f"x_{part}"], where), _labels(arrays, f"y_{part}", where))
+            for part in ("train", "test")
+        )
+    elif all(name in arrays for name in _BLOBS):
+        train, test = _decoded(arrays, options, where)
+    else:
+        labels = _labels(arrays, "labels", where)
+        first = _first(options, len(labels), where)
+        images = three_channels(arrays["images"], where)
+        train, test = (Raw(images[part], labels[part]) for part in (first, ~first))
+    return image_data(Found("npz", where, train, test, classes), options.limit)
+
+
+def _read(where: str) -> Arrays:
+    """Return the arrays that are used; nothing pickled is ever loaded."""
+    try:
+        with np.load(where, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{where}: it is a single array, not an .npz file of several")
+            for names in (_PAIRS, _BLOBS, _ONE):
+                if all(name in archive.files for name in names):
+                    wanted = [*names, *(["classes"] if "classes" in archive.files else [])]
+                    return {name: archive[name] for name in wanted}
+            known = archive.files
+    except FileNotFoundError:
+        raise DataError(f"{where}: no such file") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{where}: not a readable .npz file: {error}") from None
+    allowed = "; ".join(", ".join(names) for names in (_PAIRS, _ONE, _BLOBS))
+    raise DataError(f"{where}: expected the arrays {allowed}; got {', '.join(known) or 'none'}")
+
+
+def _labels(arrays: Arrays, name: str, where: str) -> NDArray[np.int64]:
+    labels = arrays[name]
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{where}: {name}: expected whole numbers of shape (N,), got {labels.dtype} of shape "
+            f"{arrays[name].shape}"
+        )
+    return labels.astype(np.int64)
+
+
+def _first(options: NpzOptions, n: int, where: str) -> NDArray[np.bool_]:
+    """Return which of n images are for training."""
+    if options.train is None or options.train >= n:
+        got = "none" if options.train is None else str(options.train)
+        raise DataError(
+            f"{where}: train: expected how many of its {n:,} images, the first ones, are for "
+            f"training, 1 to {n - 1:,}, got {got}"
+        )
+    return np.arange(n) < options.train
+
+
+def _decoded(arrays: Arrays, options: NpzOptions, where: str) -> tuple[Raw, Raw]:
+    """Decode pictures, only those that ``limit`` keeps."""
+    blob, offsets, labels = arrays["blob"], arrays["offsets"], _labels(arrays, "labels", where)
+    fits = (
+        blob.dtype == np.uint8
+        and blob.ndim == 1
+        and offsets.shape == (len(labels) + 1,)
+        and offsets.dtype.kind in "iu"
+        and bool((np.diff(offsets.astype(np.int64)) > 0).all())
+        and int(offsets[0]) >= 0
+        and int(offsets[-1]) <= len(blob)
+    )
+    if not fits:
+        raise DataError(
+            f"{where}: expected blob uint8 (bytes,), and rising offsets (N + 1,) into it for N "
+            f"labels, got {blob.dtype} {blob.shape}, {offsets.dtype} {offsets.shape}, "
+            f"labels {labels.shape}"
+        )
+    first = _first(options, len(labels), where)
+    parts = []
+    for part in (first, ~first):
+        places = np.flatnonzero(part)
+        bare = Raw(np.zeros((0, 3, 0, 0), np.uint8), labels[places])
+        places = places[bare.first_of_each(options.limit)]
+        pictures = [
+            _picture(bytes(blob[offsets[i] : offsets[i + 1]]), f"{where}: picture {i}")
+            for i in places.tolist()
+        ]
+        parts.append(Raw(_stacked(pictures, where), labels[places]))
+    return parts[0], parts[1]
+
+
+def _picture(content: bytes, where: str) -> Bytes:
+    """Decode a file of Pillow's into ``(H, W, 3)``."""
+    from PIL import Image  # comes with matplotlib
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where}: not a readable JPEG or PNG: {error}") from None
+
+
+def _stacked(pictures: list[Bytes], where: str) -> Bytes:
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) != 1:
+        raise DataError(f"{where}: pictures must be of one size, got {sorted(shapes)}")
+    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))

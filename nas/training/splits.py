@@ -1,0 +1,127 @@
+"""The splits that NATS-Bench was made with, and its own files of them.
+
+Dong, Liu, Musial, Gabrys 2021, https://arxiv.org/abs/2009.00437, section 3.2. On CIFAR-10 the
+training images are halved for choosing; on CIFAR-100 and ImageNet16-120 the official *test* images
+are, one half for choosing and one for the final number. Two splits of each data set:
+
+    nats_test    what the test accuracies of the table were trained and measured on
+    nats_valid   the same with its validation half held out; on CIFAR-10 a training on one half
+
+CIFAR-10's halves are those of ``random.seed(1021); random.shuffle``, as the benchmark's own code
+makes them (``exps/NATS-Bench/main-tss.py`` of AutoDL-Projects). The other two were published as
+files only; ``{"file": PATH}`` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nas.training.data import (
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    Bytes,
+    DataError,
+    Split,
+    expanded,
+)
+
+CIFAR_TRAIN, CIFAR_TEST = 50_000, 10_000
+_CIFAR10_SEED = 1021
+
+#: Where the benchmark keeps its files, by data set.
+FILES = {
+    "cifar10": "cifar-split.txt",
+    "cifar100": "cifar100-test-split.txt",
+    "imagenet16_120": "imagenet-16-120-test-split.txt",
+}
+FILES_AT = "https://github.com/D-X-Y/AutoDL-Projects/tree/main/configs/nas-benchmark"
+
+# The two lists of a file, and the part of the data set that they halve.
+_TRAIN_HALVES, _TEST_HALVES = ("train", "valid"), ("xvalid", "xtest")
+
+
+def roles(n: int, role: int) -> Bytes:
+    """Return one role for n images."""
+    return np.full(n, role, dtype=np.uint8)
+
+
+def cifar10_splits() -> dict[str, Split]:
+    """Return ``nats_test`` and ``nats_valid`` of CIFAR-10."""
+    order = list(range(CIFAR_TRAIN))
+    random.Random(_CIFAR10_SEED).shuffle(order)
+    halves = roles(CIFAR_TRAIN, TRAIN)
+    halves[order[CIFAR_TRAIN // 2 :]] = VALIDATION
+    test = roles(CIFAR_TEST, TEST)
+    return {
+        "nats_test": Split(roles(CIFAR_TRAIN, TRAIN), test),
+        "nats_valid": Split(halves, test),
+    }
+
+
+def read_split(how: Mapping[str, str], n_train: int, n_test: int) -> Split:
+    """Read a split file of NATS-Bench: JSON, ``{"xvalid": ["int", ["1", "2", ...]], ...}``.
+
+    ``train`` and ``valid`` halve the training images; the test images are all for testing.
+    ``xvalid`` and ``xtest`` halve the test images; the training images are all trained on.
+
+    Args:
+        how: ``{"file": PATH}``.
+        n_train: Training images of the data set.
+        n_test: Its test images.
+
+    Raises:
+        DataError: No such file, another form, or places that do not fit the data set.
+    """
+    if set(how) != {"file"} or not isinstance(how["file"], str):
+        raise DataError(f"split: expected a mapping with the key 'file', a path, got {dict(how)}")
+    where = how["file"]
+    try:
+        lists = _lists(json.loads(expanded(where).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"split: {where}: not a split file of NATS-Bench: {reason}") from None
+    if set(lists) == set(_TRAIN_HALVES):
+        train = _placed(where, lists, n_train, {"train": TRAIN, "valid": VALIDATION})
+        return Split(train, roles(n_test, TEST))
+    test = _placed(where, lists, n_test, {"xvalid": VALIDATION, "xtest": TEST})
+    return Split(roles(n_train, TRAIN), test)
+
+
+def _lists(content: Any) -> dict[str, list[int]]:  # noqa: ANN401 - whatever JSON holds
+    """Return the places of each list."""
+    if not isinstance(content, dict) or set(content) not in (set(_TRAIN_HALVES), set(_TEST_HALVES)):
+        raise ValueError("expected the lists 'train' and 'valid', or 'xvalid' and 'xtest'")
+    found = {}
+    for name, entry in content.items():
+        typed = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], list)
+        if not typed or entry[0] != "int":
+            raise ValueError(f'{name}: expected ["int", [places]]')
+        if not all(isinstance(text, str) and text.isdecimal() for text in entry[1]):
+            raise ValueError(f"{name}: expected places as texts of digits")
+        found[name] = [int(text) for text in entry[1]]
+    return found
+
+
+def _placed(
+    where: str, lists: Mapping[str, list[int]], n: int, roles_of: Mapping[str, int]
+) -> Bytes:
+    """Return the role of each of n images."""
+    placed = roles(n, UNUSED)
+    for name, role in roles_of.items():
+        places = np.asarray(lists[name], dtype=np.int64)
+        if len(places) and places.max() >= n:
+            raise DataError(
+                f"split: {where}: {name}: it names image {places.max():,}, but there are {n:,}; "
+                "is it the file of this data set, and is 'limit' off?"
+            )
+        if (placed[places] != UNUSED).any() or len(np.unique(places)) < len(places):
+            raise DataError(f"split: {where}: {name}: an image is named twice")
+        placed[places] = role
+    return placed
