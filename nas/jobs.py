@@ -47,7 +47,7 @@ from nas.recipe import (
     space_name,
 )
 from nas.run_folder import RESULT, Folder, as_json
-from nas.training.data import DATA, ImageData, Parts, split
+from nas.training.data import DATA, ImageData, Parts, load_data, split
 from nas.training.plan import OPTIMISERS, SCHEDULES, Plan, Precision
 from spaces import SPACES
 from spaces.errors import NasError
@@ -101,11 +101,11 @@ def _candidates(value: object) -> object:
     return [{"arch": each} if isinstance(each, str) else each for each in value]
 
 
-def _split(value: object) -> str | int | float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def _split(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | dict):
         raise refuse(
-            "expected 'official', 'nats_test', 'nats_valid', or how many training images (a "
-            f"number or a share of them) validate, got {shown(value)}"
+            "expected 'official', 'nats_test', 'nats_valid', a mapping with the key 'file', or how "
+            f"many training images (a number or a share of them) validate, got {shown(value)}"
         )
     return value
 
@@ -127,10 +127,10 @@ class TrainRecipe(Section):
         default_factory=lambda: _data("digits"),
         description="Images: a name, or a mapping with a name and options.",
     )
-    split: Annotated[str | int | float, BeforeValidator(_split)] = Field(
+    split: Annotated[str | int | float | dict[str, str], BeforeValidator(_split)] = Field(
         default="official",
-        description="Which images train, validate and test: official, nats_test, nats_valid, or "
-        "how many training images validate.",
+        description="Which images train, validate and test: official, nats_test, nats_valid, "
+        "{file: PATH} of a split file, or how many training images validate.",
     )
     epochs: int = Field(default=12, ge=1, le=100_000, description="Passes over training images.")
     batch: int = Field(default=256, ge=1, le=65_536, description="Images of one step.")
@@ -301,8 +301,7 @@ Tell = Callable[[Told], None]
 
 @functools.lru_cache(maxsize=2)
 def _read(name: str, options: str, how: str) -> tuple[ImageData, Parts]:
-    source = DATA[name]
-    data = source.load(source.options(**json.loads(options)))
+    data = load_data(name, json.loads(options))
     return data, split(data, json.loads(how))
 
 
@@ -382,7 +381,12 @@ def run_job(
         data,
         parts,
         recipe.plan(device),
-        Augment(**recipe.augment.model_dump()),
+        Augment(
+            data.mean,
+            data.std,
+            channels_last=recipe.channels_last,
+            **recipe.augment.model_dump(),
+        ),
         seed=job.seed,
         key=key,
         folder=job.folder,

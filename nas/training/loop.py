@@ -14,19 +14,19 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from nas.training.augment import Augment
-from nas.training.data import ImageData, Labelled, Parts
-from nas.training.loader import Loader
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nas.seeds import seeded_torch
 from nas.training import checkpoint
+from nas.training.augment import Augment
+from nas.training.data import ImageData, Labelled, Parts
+from nas.training.loader import Loader
 from nas.training.plan import Plan
 from nas.training.world import World
 from spaces.errors import NasError
@@ -136,7 +136,7 @@ def train_network(
         data: What the images are of.
         parts: Which of them train, validate and test.
         plan: How.
-        augment: What is done to training images.
+        augment: What is done to training images; all are normalised as it says.
         seed: Of order, augmentation and dropout.
         key: What the training is of, so that no other one goes on from its checkpoint.
         folder: Where the checkpoint is kept; None keeps none.
@@ -212,19 +212,19 @@ class _Job:
 
     def loader(self, images: Labelled, *, training: bool) -> Loader:
         """Return batches of images on the device of this process."""
-        plan, world = self.plan, self.world
-        return Loader(
-            images,
-            plan.batch,
-            self._augment if training else None,
-            mean=self._data.mean,
-            std=self._data.std,
-            seed=self._seed,
-            device=self.device,
-            shuffle=training,
-            channels_last=plan.channels_last,
-            shard=(world.rank, world.size),
-        )
+        world, augment = self.world, self._augment
+        try:
+            return Loader(
+                images,
+                self.plan.batch,
+                augment if training else replace(augment, crop=0, flip=False, cutout=0),
+                seed=self._seed,
+                device=self.device,
+                shuffle=training,
+                shard=(world.rank, world.size),
+            )
+        except ValueError as error:
+            raise NasError(str(error)) from None
 
     def run_epoch(self, train: Loader, validation: Labelled | None, tell: Tell | None) -> None:
         """Train for one more epoch."""

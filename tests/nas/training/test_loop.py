@@ -56,7 +56,7 @@ def train(
         data(),
         PARTS,
         plan,
-        Augment(crop=1, flip=True),
+        Augment(MEAN, STD, crop=1, flip=True),
         seed=3,
         folder=folder,
         **settings,  # type: ignore[arg-type]
@@ -78,10 +78,7 @@ def test_it_is_what_a_plain_loop_does() -> None:
     trained = train(network(), plan)
 
     made = network()
-    loader = Loader(
-        PARTS.train, 16, Augment(crop=1, flip=True), mean=MEAN, std=STD, seed=3, device="cpu",
-        shuffle=True,
-    )  # fmt: skip
+    loader = Loader(PARTS.train, 16, Augment(MEAN, STD, crop=1, flip=True), seed=3)
     sgd = torch.optim.SGD(made.parameters(), 0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 2 * len(loader))
     losses: list[list[float]] = []
@@ -216,7 +213,7 @@ def test_outputs_that_are_not_the_classes_are_refused() -> None:
 
 def test_there_need_be_no_validation_images() -> None:
     parts = Parts(PARTS.train, None, PARTS.test)
-    trained = train_network(network(), data(), parts, PLAN, Augment(), seed=0)
+    trained = train_network(network(), data(), parts, PLAN, Augment(MEAN, STD), seed=0)
     assert trained.validation is None
     assert all(epoch.validation_accuracy is None for epoch in trained.epochs)
 
