@@ -10,6 +10,12 @@ nothing to work with:
     numpy.core.multiarray.scalar (or _core)    decodes the bytes of one number into a Python number
     builtins.set                               ``set`` (older pickle protocols write it by name)
 
+Archives of images hold whole arrays as well. :func:`load_arrays`, and only it, allows for them
+
+    numpy.ndarray                              an empty box that takes numbers of one plain type
+    numpy.core.multiarray._reconstruct         makes such a box, and nothing else
+    _codecs.encode                             bytes that Python 3 wrote for Python 2
+
 Anything else is refused by name. Size is bounded: reading more than ``max_bytes`` of *decompressed*
 pickle ends with an error, so a small file cannot fill the memory by decompression. What the size
 limit does not bound is the memory of a small pickle that asks the unpickler for a huge internal
@@ -20,11 +26,15 @@ from __future__ import annotations
 
 import bz2
 import io
+import math
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spaces.errors import NasError
 
@@ -64,14 +74,22 @@ _CODES = {
 }  # fmt: skip
 
 
+def _text(value: object) -> str:
+    """Return a text, also one that Python 2 wrote as bytes; nothing for anything else."""
+    if isinstance(value, bytes):
+        return value.decode("latin1")
+    return value if isinstance(value, str) else ""
+
+
 class _Number:
     """Stands in for :class:`numpy.dtype`: the type of one number, and how to decode its bytes."""
 
     def __init__(self, name: object, align: object = False, copy: object = True) -> None:
-        text = name.lstrip("<=|") if isinstance(name, str) else ""
+        text = _text(name).lstrip("<=|")
         if text not in _CODES:
             known = ", ".join(_CODES)
             raise UnsafePickle(f"refused numpy.dtype({name!r}); allowed: {known}")
+        self.name = text
         self.code = _CODES[text]
         self.order = "<"
 
@@ -80,11 +98,11 @@ class _Number:
         if not (
             isinstance(state, tuple)
             and len(state) in (8, 9)
-            and state[1] in ("<", ">", "|", "=")
+            and _text(state[1]) in ("<", ">", "|", "=")
             and all(part is None or part in (-1, 0) for part in state[2:])
         ):
             raise UnsafePickle(f"refused numpy.dtype with the state {state!r}")
-        self.order = ">" if state[1] == ">" else "<"
+        self.order = ">" if _text(state[1]) == ">" else "<"
 
 
 def _scalar(number: object, data: object) -> float | int | bool:
@@ -108,20 +126,77 @@ _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
 }
 
 
+class _Box:
+    """Stands in for :class:`numpy.ndarray`: numbers of one plain type, set once."""
+
+    array: NDArray[Any]
+
+    def __setstate__(self, state: object) -> None:
+        # what numpy writes: (version, shape, type, whether columns come first, bytes)
+        if not (
+            isinstance(state, tuple)
+            and len(state) == 5
+            and isinstance(state[1], tuple)
+            and all(isinstance(size, int) and size >= 0 for size in state[1])
+            and isinstance(state[2], _Number)
+            and isinstance(state[4], bytes)
+        ):
+            raise UnsafePickle("refused a numpy array that does not hold plain numbers")
+        _, shape, number, columns_first, content = state
+        kind = np.dtype(number.name).newbyteorder(number.order)
+        if len(content) != math.prod(shape) * kind.itemsize:
+            raise UnsafePickle(
+                f"refused a numpy array of shape {shape} and type {kind.name} with "
+                f"{len(content):,} bytes"
+            )
+        array = np.frombuffer(content, kind)
+        self.array = array.reshape(shape, order="F" if columns_first else "C")
+
+
+def _box(kind: object, shape: object, code: object) -> _Box:
+    """Return an empty box; stands in for ``numpy.core.multiarray._reconstruct``."""
+    if kind is not _Box or shape != (0,) or _text(code) != "b":
+        raise UnsafePickle("refused a numpy array of another kind")
+    return _Box()
+
+
+def _latin1(text: object, encoding: object) -> bytes:
+    """Return the bytes in a text; stands in for ``_codecs.encode``."""
+    if not isinstance(text, str) or _text(encoding) != "latin1":
+        raise UnsafePickle(f"refused _codecs.encode with the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_ARRAYS: dict[tuple[str, str], Callable[..., object]] = {
+    ("numpy", "ndarray"): _Box,
+    ("numpy.core.multiarray", "_reconstruct"): _box,
+    ("numpy._core.multiarray", "_reconstruct"): _box,
+    ("_codecs", "encode"): _latin1,
+}
+
+
 class _Unpickler(pickle.Unpickler):
-    """Resolves names by :data:`_ALLOWED` only."""
+    """Resolves names by :attr:`allowed` only."""
+
+    allowed: ClassVar[Mapping[tuple[str, str], Callable[..., object]]] = _ALLOWED
 
     def find_class(self, module: str, name: str) -> Callable[..., object]:
         try:
-            return _ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
-            allowed = ", ".join(sorted({".".join(key) for key in _ALLOWED}))
+            allowed = ", ".join(sorted({".".join(key) for key in self.allowed}))
             raise UnsafePickle(
                 f"refused the global '{module}.{name}'; an official archive needs only {allowed}"
             ) from None
 
     def persistent_load(self, pid: object) -> object:
         raise UnsafePickle(f"refused the persistent id {pid!r}; no official archive has any")
+
+
+class _ArrayUnpickler(_Unpickler):
+    """Knows arrays of plain numbers as well."""
+
+    allowed = _ALLOWED | _ARRAYS
 
 
 class _Bounded(io.RawIOBase):
@@ -190,3 +265,32 @@ def load_pickle(path: Path, *, max_bytes: int = MAX_RECORD_BYTES) -> object:
     except _BROKEN as error:
         reason = str(error) or type(error).__name__
         raise UnreadablePickle(f"{path}: not a readable pickle: {reason}") from None
+
+
+def load_arrays(content: bytes, where: str) -> dict[str, object]:
+    """Return the dict that a pickle holds, as archives of images have it, its arrays as NumPy's.
+
+    Args:
+        content: The pickle; what Python 2 wrote as text comes out as bytes, but for the keys.
+        where: What it was read from, for messages.
+
+    Raises:
+        UnsafePickle: It asks for a name outside the allow-list; nothing was run.
+        UnreadablePickle: It is no pickle, is cut off, or holds no dict.
+    """
+    try:
+        loaded = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+    except NasError as error:
+        raise type(error)(f"{where}: {error}") from None
+    except _BROKEN as error:
+        reason = str(error) or type(error).__name__
+        raise UnreadablePickle(f"{where}: not a readable pickle: {reason}") from None
+    if not isinstance(loaded, dict):
+        raise UnreadablePickle(f"{where}: expected a dict, got {type(loaded).__name__}")
+    try:
+        return {
+            _text(key): value.array if isinstance(value, _Box) else value
+            for key, value in loaded.items()
+        }
+    except AttributeError:  # a box that nothing was put into
+        raise UnreadablePickle(f"{where}: it holds an array without content") from None

@@ -13,6 +13,8 @@ import typer
 
 from nas.cli.benchmark import bench
 from nas.cli.catalogue import catalogue, schema
+from nas.cli.data import EXAMPLES as DATA_EXAMPLES
+from nas.cli.data import data
 from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
 from nas.cli.design import design
 from nas.cli.fit import FIT_EXAMPLES, PREDICT_EXAMPLES, SUGGEST_EXAMPLES, fit, predict, suggest
@@ -72,6 +74,7 @@ app.command("suggest", epilog=SUGGEST_EXAMPLES, no_args_is_help=True)(suggest)
 app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
 app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
+app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("schema")(schema)
 app.add_typer(bench, name="bench")
 search_app.command(epilog=EXAMPLES, no_args_is_help=True)(search)

@@ -19,7 +19,7 @@ def catalogue(
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     target: Annotated[str, typer.Argument(hidden=True)] = "-",  # so that "--json -" works here too
 ) -> None:
-    """List the spaces, proxies, predictors, formulas, strategies and recipes, one line each.
+    """List spaces, proxies, predictors, formulas, strategies, data sets and recipes, by line.
 
     Between name and summary of a proxy stands how it runs on cells: from the architecture alone,
     on many networks at a time, or one by one.
@@ -28,6 +28,7 @@ def catalogue(
     from nas.predictor.shipped import describe, shipped_predictors
     from nas.proxies import PROXIES
     from nas.recipe import shipped_recipes
+    from nas.training.data import DATA
     from searchers import STRATEGIES
     from spaces import SPACES
 
@@ -37,6 +38,7 @@ def catalogue(
         "predictors": {name: describe(path) for name, path in shipped_predictors().items()},
         "formulas": {name: _summary(path) for name, path in shipped_formulas().items()},
         "strategies": {name: info.summary for name, info in STRATEGIES.items()},
+        "data sets": {name: source.summary for name, source in DATA.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
     }
     for command in ("fit", "design", "train"):

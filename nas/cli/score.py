@@ -187,8 +187,8 @@ def _score_model(
     repeats: int,
     seed: int,
 ) -> None:
-    from nas.cli.own import own_object
     from nas.environment import environment
+    from nas.own import own_object
     from nas.proxies.base import ProxySpec
     from nas.scoring import device_of, score
 

@@ -5,7 +5,6 @@ Letters: N images, C channels, H W size.
 
 from __future__ import annotations
 
-import io
 import zipfile
 from typing import Any
 
@@ -25,6 +24,7 @@ from nas.training.data import (
     stratified,
     three_channels,
 )
+from nas.training.pictures import decoded, in_threads, stacked
 
 _DIGITS_TEST = 360  # of 1,797: a fifth
 _DIGITS_WHITE = 16  # pixels are 0 to 16
@@ -142,32 +142,18 @@ def _decoded(arrays: Arrays, options: NpzOptions, where: str) -> tuple[Raw, Raw]
             f"labels {labels.shape}"
         )
     first = _first(options, len(labels), where)
+
+    def one(place: int) -> Bytes:
+        content = blob[offsets[place] : offsets[place + 1]].tobytes()
+        return decoded(content, f"{where}: picture {place}")
+
     parts = []
     for part in (first, ~first):
         places = np.flatnonzero(part)
         bare = Raw(np.zeros((0, 3, 0, 0), np.uint8), labels[places])
         places = places[bare.first_of_each(options.limit)]
-        pictures = [
-            _picture(bytes(blob[offsets[i] : offsets[i + 1]]), f"{where}: picture {i}")
-            for i in places.tolist()
-        ]
-        parts.append(Raw(_stacked(pictures, where), labels[places]))
+        if not len(places):
+            raise DataError(f"{where}: it leaves no image to train on, or none to test on")
+        pictures = in_threads(one, places.tolist())
+        parts.append(Raw(stacked(pictures, where), labels[places]))
     return parts[0], parts[1]
-
-
-def _picture(content: bytes, where: str) -> Bytes:
-    """Decode a file of Pillow's into ``(H, W, 3)``."""
-    from PIL import Image  # comes with matplotlib
-
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: not a readable JPEG or PNG: {error}") from None
-
-
-def _stacked(pictures: list[Bytes], where: str) -> Bytes:
-    shapes = {picture.shape for picture in pictures}
-    if len(shapes) != 1:
-        raise DataError(f"{where}: pictures must be of one size, got {sorted(shapes)}")
-    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))

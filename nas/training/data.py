@@ -33,6 +33,9 @@ Ints = NDArray[np.int64]
 CHANNELS = 3  # what the networks of every space take
 ROOT = "data"  # where downloads go and archives are looked for, unless told otherwise
 
+#: The most that images which are decoded one by one may take, as uint8.
+MOST_BYTES = 16 * 2**30
+
 #: Roles of an image in a :class:`Split`.
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 
@@ -198,6 +201,67 @@ class NpzOptions:
         _at_least("limit", self.limit, 1)
 
 
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """Settings of ``cifar10``, ``cifar100`` and ``imagenet16_120``.
+
+    Attributes:
+        root: Folder that the official files are looked for in: in itself and in sub-folders of
+            the usual names; ``nas data`` lists them.
+        limit: At most so many images of a class, the first ones, in each of train and test.
+    """
+
+    root: str = ROOT
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("limit", self.limit, 1)
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Settings of ``folder``.
+
+    Attributes:
+        root: Folder with ``TRAIN/CLASS/PICTURE`` and ``TEST/CLASS/PICTURE``.
+        resolution: Height and width that pictures are brought to, pixels: the largest square in
+            the middle, made smaller or larger.
+        train: Name of the folder of training images.
+        test: Name of the folder of test images.
+        limit: At most so many images of a class, the first ones by name, in each of both.
+    """
+
+    root: str = ROOT
+    resolution: int = 32
+    train: str = "train"
+    test: str = "test"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("resolution", self.resolution, 8)
+        _at_least("limit", self.limit, 1)
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Settings of ``dataset``.
+
+    Attributes:
+        train: ``package.module:callable`` that returns a ``torch.utils.data.Dataset``, or is one,
+            of ``(image, label)``. An image is a picture of Pillow, uint8 ``(H, W)``, ``(H, W, C)``
+            or ``(C, H, W)``, or a float tensor ``(C, H, W)`` from 0 to 1, as ``ToTensor`` makes it.
+        test: The same for the test images.
+        limit: At most so many images of a class, the first ones, in each of train and test.
+    """
+
+    train: str
+    test: str
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("limit", self.limit, 1)
+
+
 Options = TypeVar("Options")
 
 
@@ -230,11 +294,49 @@ def _npz(options: NpzOptions) -> ImageData:
     return load_npz(options)
 
 
+def _archive(name: str) -> Callable[[ArchiveOptions], ImageData]:
+    def load(options: ArchiveOptions) -> ImageData:
+        from nas.training.archives import load_archive
+
+        return load_archive(name, options)
+
+    return load
+
+
+def _folder(options: FolderOptions) -> ImageData:
+    from nas.training.pictures import load_folder
+
+    return load_folder(options)
+
+
+def _dataset(options: DatasetOptions) -> ImageData:
+    from nas.training.pictures import load_dataset
+
+    return load_dataset(options)
+
+
 DATA: dict[str, DataSource[Any]] = {
     source.name: source
     for source in (
         DataSource("digits", "1,797 digits of 8x8, from scikit-learn", DigitsOptions, _digits),
+        DataSource(
+            "cifar10", "60,000 images of 32x32 in 10 classes", ArchiveOptions, _archive("cifar10")
+        ),
+        DataSource(
+            "cifar100",
+            "60,000 images of 32x32 in 100 classes",
+            ArchiveOptions,
+            _archive("cifar100"),
+        ),
+        DataSource(
+            "imagenet16_120",
+            "157,700 images of 16x16, the first 120 classes of ImageNet",
+            ArchiveOptions,
+            _archive("imagenet16_120"),
+        ),
+        DataSource("folder", "pictures in train/CLASS and test/CLASS", FolderOptions, _folder),
         DataSource("npz", "arrays or packed pictures in an .npz file", NpzOptions, _npz),
+        DataSource("dataset", "a torch Dataset of yours, by import path", DatasetOptions, _dataset),
     )
 }
 
@@ -255,7 +357,7 @@ def load_data(name: str, options: Mapping[str, Any] | None = None) -> ImageData:
         chosen = source.options(**(options or {}))
     except (TypeError, ValueError) as error:
         raise DataError(f"{name}: {error}") from None
-    return source.load(chosen)  # type: ignore[no-any-return]  # the table is of all kinds
+    return source.load(chosen)
 
 
 # -------------------------------------------------------------------------------------- splits
@@ -526,6 +628,25 @@ def three_channels(images: NDArray[Any], where: str) -> Bytes:
     if images.shape[1] == 1:
         images = np.repeat(images, CHANNELS, axis=1)
     return np.ascontiguousarray(images)
+
+
+def check_memory(where: str, n: int, size: int) -> None:
+    """Refuse more images than are held in memory, where all of them are.
+
+    Args:
+        where: What they are read from, for the message.
+        n: Images.
+        size: Height and width, pixels.
+
+    Raises:
+        DataError: They would take more than :data:`MOST_BYTES`.
+    """
+    needed = n * CHANNELS * size**2
+    if needed > MOST_BYTES:
+        raise DataError(
+            f"{where}: {n:,} images of {size}x{size} take {needed / 2**30:.1f} GiB; all are held "
+            f"in memory, at most {MOST_BYTES / 2**30:.0f} GiB; take a lower resolution or a limit"
+        )
 
 
 def expanded(text: str) -> Path:

@@ -198,8 +198,8 @@ def test_list_names_everything(nas: Any) -> None:
         assert text in plain
     for words in (("--json",), ("--json", "-")):
         table = json.loads(nas("list", *words).stdout)
-        kinds = ["spaces", "proxies", "predictors", "formulas", "strategies", "recipes"]
-        kinds += [*(f"recipes for nas {command}" for command in ("fit", "design", "train"))]
+        kinds = ["spaces", "proxies", "predictors", "formulas", "strategies", "data sets"]
+        kinds += ["recipes", *(f"recipes for nas {x}" for x in ("fit", "design", "train"))]
         assert list(table) == kinds
         assert all(entry["summary"] for kind in table.values() for entry in kind)
 
@@ -303,7 +303,7 @@ def test_what_needs_no_network_loads_no_torch(tmp_path: Path) -> None:
     code = """
 import contextlib, io, sys
 from nas.cli import main
-for command in "--help", "list", "search --help", "schema", "search smoke budget=0":
+for command in "--help", "list", "search --help", "schema", "data", "search smoke budget=0":
     sys.argv = ["nas", *command.split()]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         main()
