@@ -159,7 +159,7 @@ class TrainRecipe(Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**62, description="The first seed.")
     seeds: int = Field(default=1, ge=1, le=1000, description="How many trainings of each.")
-    benchmark: Annotated[str | None, AfterValidator(benchmark_column)] = Field(
+    benchmark: Annotated[str, AfterValidator(benchmark_column)] | None = Field(
         default=None, description="FILE:COLUMN of tabulated accuracies, shown beside."
     )
     device: Annotated[str, AfterValidator(check_device_name)] = Field(
