@@ -38,11 +38,12 @@ from numpy.typing import NDArray
 from nas.benchmark import read_table
 from nas.benchmark.table import parse_truths
 from nas.design.formula import read_formula
-from nas.designing import load_design_recipe, read_tables, resolve_design_recipe
+from nas.designing import load_design_recipe, read_tables
 from nas.environment import environment
 from nas.oracle import score_together
 from nas.predictor.protocol import stratified
 from nas.proxies import Conditions, ProxySpec
+from nas.recipe import resolve_recipe_path
 from nas.statistics import kendall
 from nas.store import Store
 from spaces import SPACES, Arch, Space
@@ -101,7 +102,7 @@ def held_out(
         about = read_formula(file).provenance
         assert about is not None
         overrides = [f"tables.nats_tss={data / TSS}", f"seed={about.seed}"]
-        recipe = load_design_recipe(resolve_design_recipe("tss_formula"), overrides)
+        recipe = load_design_recipe(resolve_recipe_path("tss_formula", "design"), overrides)
         (found,) = read_tables(recipe)
         report = found.split.report
         archs = [found.archs[row] for row in report]
@@ -168,14 +169,14 @@ def transfer(
                         "space": name,
                         "column": truth.column,
                         "n": len(values),
-                        "proxy": proxy.removeprefix(str(files[0].parent)),
+                        "proxy": proxy,
                         "kendall": kendall(score, values),
                         "first": float(values[score == np.nanmax(score)].mean()),
                         "best": best,
                     }
                 )
                 if proxy.startswith("formula"):
-                    rows[-1]["proxy"] = f"formula:{Path(proxy).stem}"
+                    rows[-1]["proxy"] = f"formula:{Path(proxy.removeprefix('formula:')).stem}"
             for proxy, tau in known.get(truth.column, {}).items():
                 row = {"space": name, "column": truth.column, "n": len(values), "proxy": proxy}
                 rows.append({**row, "kendall": tau, "best": best})

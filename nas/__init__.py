@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nas.engine import search as search
     from nas.features import GraphFeatures as GraphFeatures
     from nas.features import graph_features as graph_features
+    from nas.jobs import Training as Training
+    from nas.jobs import train as train
     from nas.oracle import Cache as Cache
     from nas.oracle import DirectionWarning as DirectionWarning
     from nas.oracle import Failure as Failure
@@ -45,6 +47,8 @@ _HOMES = {
     "search": "nas.engine",
     "GraphFeatures": "nas.features",
     "graph_features": "nas.features",
+    "Training": "nas.jobs",
+    "train": "nas.jobs",
     "Cache": "nas.oracle",
     "DirectionWarning": "nas.oracle",
     "Failure": "nas.oracle",

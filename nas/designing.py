@@ -58,7 +58,6 @@ from nas.recipe import (
     load_kind,
     refuse,
     run_name,
-    shipped_folder,
     space_name,
 )
 from nas.seeds import generator
@@ -153,28 +152,6 @@ DESIGN = Kind(
     sections={"conditions": ConditionsSection, "evolution": EvolutionSection},
     selectors={},
 )
-
-
-def shipped_design_recipes() -> dict[str, Path]:
-    """Return the recipes of designs that come with the package, by name."""
-    return {path.stem: path for path in sorted((shipped_folder() / "design").glob("*.yaml"))}
-
-
-def resolve_design_recipe(text: str) -> Path:
-    """Return the file that ``text`` means: a path, or the name of a shipped recipe.
-
-    Raises:
-        NasError: There is neither.
-    """
-    path, shipped = Path(text).expanduser(), shipped_design_recipes()
-    if path.is_file():
-        return path
-    if text in shipped:
-        return shipped[text]
-    raise NasError(
-        f"{text}: no such file, and no recipe of a design of this name comes with the package."
-        f"{did_you_mean(path.stem, list(shipped))} Known: {', '.join(shipped)}"
-    )
 
 
 def load_design_recipe(path: Path, overrides: Sequence[str] = ()) -> DesignRecipe:

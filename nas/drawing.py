@@ -1,4 +1,4 @@
-"""Pictures of a run: the best architecture, and the scores in the order they came.
+"""Pictures of a run: architectures, scores in the order they came, curves of trainings.
 
 Each function returns a matplotlib ``Figure`` made without pyplot, so nothing global is touched
 and no window can open; ``figure.savefig(path)`` writes it.
@@ -6,8 +6,9 @@ and no window can open; ``figure.savefig(path)`` writes it.
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ _LINES = {
     "max_pool": ("#009e73", "solid", 1.8),
 }
 _POINT, _BEST, _FAILED = "#9fb8cc", "#0072b2", "#d55e00"
+_CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
+_NAMED = 12  # curves that a legend names
+_NAMED_CLASSES = 20  # of which a picture can show the names
+_WORTH_A_NUMBER = 0.02  # share of a class
 _DPI = 150
 _SPAN, _RISE, _TITLE = 2.3, 0.95, 0.75  # inches between nodes, between arcs, and for the heading
 
@@ -229,6 +234,90 @@ def draw_scores(
     if len(values):
         figure.legend(loc="outside lower right", ncols=3, frameon=False, fontsize=9)
     return figure
+
+
+def draw_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> Figure:
+    """Draw accuracy over the epochs of some trainings.
+
+    Args:
+        curves: By label, for each epoch the accuracy (per cent) on training images, and on
+            validation images where there was a look.
+    """
+    figure = _figure(7.0, 4.0, layout="constrained")
+    axes = figure.add_subplot()
+    for number, (label, epochs) in enumerate(curves.items()):
+        colour = _CURVES[number % len(_CURVES)]
+        at = np.arange(1, len(epochs) + 1)
+        axes.plot(at, [x for x, _ in epochs], color=colour, alpha=0.45, linewidth=1.2)
+        looked = [(i, y) for i, (_, y) in zip(at, epochs, strict=True) if y is not None]
+        shown = label if number < _NAMED else "_"
+        if looked:
+            axes.plot(*zip(*looked, strict=True), color=colour, marker=".", label=shown)
+        else:
+            axes.plot([], [], color=colour, label=shown)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy, % (faint: training images)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if curves:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
+def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Draw what images of each class (rows) are taken for (columns), as shares of the class."""
+    counts = np.asarray(matrix, dtype=float)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    few = len(classes) <= _NAMED_CLASSES
+    figure = _figure(5.6, 5.0, layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    if few:
+        places = range(len(classes))
+        axes.set_xticks(places, classes, rotation=60, ha="right", fontsize=8)
+        axes.set_yticks(places, classes, fontsize=8)
+        for i, row in enumerate(shares):
+            for j, share in enumerate(row):
+                if share >= _WORTH_A_NUMBER:
+                    colour = "white" if share > 0.5 else "black"
+                    text = f"{100 * share:.0f}"
+                    axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the class")
+    return figure
+
+
+def draw_agreement(
+    points: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str
+) -> Figure:
+    """Draw one number of architectures against another, groups in colours of their own."""
+    figure = _figure(5.6, 4.2, layout="constrained")
+    axes = figure.add_subplot()
+    for number, (label, pairs) in enumerate(points.items()):
+        x, y = zip(*pairs, strict=True)
+        axes.scatter(x, y, s=26, color=_CURVES[number % len(_CURVES)], label=label or None)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if any(points):
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a picture as the text of an SVG element, to stand inside of a page."""
+    import matplotlib as mpl  # late, as below
+
+    buffer = io.StringIO()
+    # Nothing about its making, and the names of its parts from its content: the same picture is the
+    # same text.
+    with mpl.rc_context({"svg.hashsalt": "nas", "svg.fonttype": "none"}):
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
 
 
 def _figure(width: float, height: float, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's

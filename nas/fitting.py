@@ -45,13 +45,12 @@ from nas.recipe import (
     load_kind,
     refuse,
     run_name,
-    shipped_fit_recipes,
     shown,
     space_name,
 )
 from nas.seeds import child_seed, generator
 from spaces import SPACES, Arch, Space
-from spaces.errors import NasError, did_you_mean
+from spaces.errors import NasError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -123,24 +122,6 @@ FIT = Kind(
     sections={"conditions": ConditionsSection},
     selectors={"regressor": REGRESSORS, "choose": CHOOSERS},
 )
-
-
-def resolve_fit_recipe(text: str) -> Path:
-    """Return the file that ``text`` means: a path, or the name of a shipped recipe.
-
-    Raises:
-        NasError: There is neither.
-    """
-    path = Path(text).expanduser()
-    shipped = shipped_fit_recipes()
-    if path.is_file() or text not in shipped:
-        if not path.is_file():
-            raise NasError(
-                f"{text}: no such file, and no recipe of a predictor of this name comes with the "
-                f"package.{did_you_mean(path.stem, list(shipped))} Known: {', '.join(shipped)}"
-            )
-        return path
-    return shipped[text]
 
 
 def load_fit_recipe(path: Path, overrides: Sequence[str] = ()) -> FitRecipe:

@@ -46,6 +46,7 @@ from spaces.errors import NasError, did_you_mean, look_up
 
 if TYPE_CHECKING:
     from nas.benchmark.table import Truth
+    from nas.jobs import TrainRecipe
 
 COMMAND_LINE = "<command line>"
 DEFAULT_STRATEGY = "evolution"
@@ -237,7 +238,8 @@ def _written(text: str) -> str:
     return str(Path.cwd() / _expanded(text))
 
 
-def _device(text: str) -> str:
+def check_device_name(text: str) -> str:
+    """Return the name of a device that torch may have, checked."""
     kind, _, number = text.partition(":")
     allowed = kind in ("cpu", "cuda", "mps") and (number.isdecimal() or number == "")
     if not allowed or text.endswith(":"):
@@ -285,7 +287,7 @@ class ConditionsSection(Section):
     dtype: Literal["float32", "float64"] = Field(
         default="float32", description="Precision of the network."
     )
-    device: Annotated[str, AfterValidator(_device)] = Field(
+    device: Annotated[str, AfterValidator(check_device_name)] = Field(
         default="cpu", description="cpu, cuda, cuda:N or mps."
     )
 
@@ -303,6 +305,41 @@ class OracleSection(Section):
     predictor: str = Field(
         min_length=1, description="A file that `nas fit` wrote, or the name of a shipped predictor."
     )
+
+
+def _training_file(text: str, info: ValidationInfo) -> str:
+    return _named_file(text, shipped_recipes("train"), info)
+
+
+class TrainSection(Section):
+    """Final trainings after the search."""
+
+    recipe: Annotated[str, AfterValidator(_training_file)] = Field(
+        description="How to train: a file, or the name of a shipped recipe for `nas train`."
+    )
+    top: int = Field(default=1, ge=1, le=1000, description="How many of the best are trained.")
+    random: int = Field(
+        default=0, ge=0, le=1000, description="How many random ones of their size, to compare."
+    )
+    set: dict[str, Any] = Field(
+        default={}, description="Settings of that recipe by dotted key, such as data.root."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_training(self) -> TrainSection:
+        try:
+            self.training()
+        except NasError as error:  # now, not when the search is over
+            raise refuse(str(error)) from None
+        return self
+
+    def training(self) -> TrainRecipe:
+        """Return the recipe of the training, without architectures."""
+        # Late: few recipes train, and that one is made of this one's parts.
+        from nas.jobs import load_train_recipe, overrides_of
+
+        path = resolve_recipe_path(self.recipe, "train")
+        return load_train_recipe(path, overrides_of(self.set))
 
 
 class Recipe(Section):
@@ -353,6 +390,18 @@ class Recipe(Section):
         default=None, description="Score cache shared between runs; in the run folder when null."
     )
     report: ReportSection = Field(default=ReportSection(), description="What is shown.")
+    train: TrainSection | None = Field(
+        default=None, description="Final trainings of the best, after the search."
+    )
+
+    @model_validator(mode="after")
+    def _trains_what_is_shown(self) -> Recipe:
+        if self.train is not None and self.train.top > self.report.top:
+            raise refuse(
+                f"train.top is {self.train.top}, but only report.top = {self.report.top} "
+                "architectures are kept; raise that one too"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -435,6 +484,7 @@ SEARCH = Kind(
         "conditions": ConditionsSection,
         "report": ReportSection,
         "oracle": OracleSection,
+        "train": TrainSection,
     },
     selectors={"proxy": PROXIES, "tie_break": PROXIES, "strategy": STRATEGIES},
 )
@@ -666,18 +716,22 @@ def shipped_folder() -> Path:
     return inside if inside.is_dir() else here.parent / "recipes"
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that come with the package, by name."""
-    return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
+def shipped_recipes(command: str = "") -> dict[str, Path]:
+    """Return the recipes that come with the package, by name.
+
+    Args:
+        command: Of ``nas``, whose recipes have a folder of their own: ``fit``, ``design``,
+            ``train``. Empty: recipes of searches.
+    """
+    return {path.stem: path for path in sorted((shipped_folder() / command).glob("*.yaml"))}
 
 
-def shipped_fit_recipes() -> dict[str, Path]:
-    """Return the recipes of predictors that come with the package, by name."""
-    return {path.stem: path for path in sorted((shipped_folder() / "fit").glob("*.yaml"))}
-
-
-def resolve_recipe_path(text: str) -> Path:
+def resolve_recipe_path(text: str, command: str = "") -> Path:
     """Return the file that ``text`` means: a path, or the name of a shipped recipe.
+
+    Args:
+        text: What the user wrote.
+        command: As for :func:`shipped_recipes`.
 
     Raises:
         NasError: There is no such file and no such recipe.
@@ -685,12 +739,13 @@ def resolve_recipe_path(text: str) -> Path:
     path = _expanded(text)
     if _is_file(path):
         return path
-    shipped = shipped_recipes()
+    shipped = shipped_recipes(command)
     if text in shipped:
         return shipped[text]
     hint = did_you_mean(path.stem, shipped).replace(" Did you mean", " Did you mean the recipe")
+    which = f"no recipe for nas {command}" if command else "no recipe"
     raise NasError(
-        f"{text}: no such file, and no recipe of this name comes with the package."
+        f"{text}: no such file, and {which} of this name comes with the package."
         f"{hint} Known: {', '.join(shipped)}"
     )
 

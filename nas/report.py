@@ -11,6 +11,7 @@
 ``best_cell.png``   The best architecture, drawn.
 ``scores.png``      Every score in the order it came, and the best so far.
 ``best.py``         Rebuilds the best network, and loads ``best.safetensors`` once it is trained.
+``training/``       The final trainings that the recipe asks for; see :mod:`nas.jobs`.
 =================== ===============================================================================
 
 A folder is never overwritten by another search. A search that was interrupted goes on in its
@@ -22,33 +23,24 @@ uninterrupted search. ``--resume`` may raise the budget, or report on a finished
 from __future__ import annotations
 
 import csv
-import datetime
-import json
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import filelock
 import numpy as np
 
 from nas.benchmark import Truth
 from nas.drawing import draw_arch, draw_scores
 from nas.engine import Result, ResultArch, Trial
-from nas.environment import environment
 from nas.recipe import Recipe, load_recipe
+from nas.run_folder import RECIPE, RESULT, Folder, as_json
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
 
-RECIPE, ENVIRONMENT, CACHE, TRIALS, RESULT = (
-    "recipe.yaml",
-    "environment.json",
-    "scores.sqlite",
-    "trials.csv",
-    "result.json",
-)
-MAY_CHANGE = ("budget", "benchmark", "report", "summary")
+CACHE, TRIALS, TRAINING = "scores.sqlite", "trials.csv", "training"
+MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train")
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
 
 _COLUMNS = (
@@ -56,48 +48,23 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class RunFolder:
-    """The folder of one search, held by one process at a time.
+class RunFolder(Folder[Recipe]):
+    """The folder of one search."""
 
-    Attributes:
-        path: The folder.
-        recipe: The resolved recipe.
-        resumed: Whether the folder was there before.
-        environment: What this process runs on, from :meth:`begin` on.
-    """
+    what = "search"
+    header = "# Every setting of the search in this folder. Run it again: nas-search recipe.yaml\n"
 
-    def __init__(self, path: Path, recipe: Recipe, *, resumed: bool) -> None:
-        self.path = path
-        self.recipe = recipe
-        self.resumed = resumed
-        self.environment: dict[str, Any] = {}
-        self._lock = filelock.FileLock(path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise NasError(f"{path}: another process is running this search") from None
+    @classmethod
+    def is_unfinished(cls, path: Path, recipe: Recipe) -> bool:
+        if super().is_unfinished(path, recipe):
+            return True
+        untrained = recipe.train is not None and not (path / TRAINING / RESULT).exists()
+        return untrained and cls.is_of(path, recipe)
 
     @property
     def cache(self) -> Path:
         """Where the scores are kept, unless the recipe says otherwise."""
         return self.path / CACHE
-
-    def close(self) -> None:
-        """Let another process have the folder."""
-        self._lock.release()
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
-
-    def begin(self) -> None:
-        """Write what is known before the search."""
-        (self.path / RESULT).unlink(missing_ok=True)  # complete again when the search is
-        self.write(RECIPE, _RECIPE_HEADER + self.recipe.to_yaml())
-        self.environment = environment(device=self.recipe.conditions.device, seed=self.recipe.seed)
-        self.write(ENVIRONMENT, as_json(self.environment))
 
     def finish(self, result: Result, truth: Truth | None = None) -> dict[str, Any]:
         """Write what the search has found.
@@ -117,7 +84,10 @@ class RunFolder:
             costs = costs_text(best.params, best.flops)
             caption = f"{self.recipe.proxy} {number_text(best.score)} · {costs}"
             draw_arch(result.space, best.arch, caption).savefig(self.path / "best_cell.png")
-            self.write("best.py", _builder(self.recipe, best))
+            what = f"{self.recipe.proxy} {number_text(best.score)}"
+            classes = self.recipe.conditions.num_classes
+            row = summary["best"]
+            self.write("best.py", builder(self.recipe.name, what, self.recipe.space, row, classes))
         self.write(RESULT, as_json(summary))  # last: it says that the rest is there
         return summary
 
@@ -134,41 +104,8 @@ def new_folder(recipe: Recipe, *, out: Path | None = None, fresh: bool = False) 
         NasError: ``out`` holds something else, or cannot be made.
     """
     if out is not None:
-        return _named_folder(recipe, out)
-    parent = Path(recipe.report.folder).expanduser()
-    if not fresh:
-        for path in sorted(parent.glob(f"*-{recipe.name}*/{RECIPE}"), reverse=True):
-            if _is_unfinished(path.parent, recipe):
-                try:
-                    return RunFolder(path.parent, recipe, resumed=True)
-                except NasError:  # another process is at it, so this one starts anew
-                    continue
-    stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%d_%H%M%S")
-    for attempt in range(1, 1000):
-        path = parent / f"{stamp}-{recipe.name}{f'-{attempt}' if attempt > 1 else ''}"
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise NasError(f"{path}: cannot make the run folder: {error.strerror}") from None
-        return RunFolder(path, recipe, resumed=False)
-    raise NasError(f"{parent}: cannot find an unused name for the run folder")
-
-
-def _named_folder(recipe: Recipe, out: Path) -> RunFolder:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NasError(f"{out}: cannot make the run folder: {error.strerror}") from None
-    if _is_unfinished(out, recipe):
-        return RunFolder(out, recipe, resumed=True)
-    if any(out.iterdir()):
-        raise NasError(
-            f"{out}: holds something else already; name an empty or new folder, "
-            f"or go on with a run in it by --resume {out}"
-        )
-    return RunFolder(out, recipe, resumed=False)
+        return RunFolder.open_named(recipe, out)
+    return RunFolder.open_new(recipe, Path(recipe.report.folder).expanduser(), fresh=fresh)
 
 
 def resume_folder(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
@@ -192,15 +129,6 @@ def resume_folder(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
                 f"Can change: {', '.join(MAY_CHANGE)}"
             )
     return RunFolder(path, load_recipe(path / RECIPE, overrides), resumed=True)
-
-
-def _is_unfinished(path: Path, recipe: Recipe) -> bool:
-    """Tell whether a folder holds an interrupted run of exactly this recipe."""
-    try:
-        text = (path / RECIPE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return not (path / RESULT).exists() and text == _RECIPE_HEADER + recipe.to_yaml()
 
 
 class TrialWriter:
@@ -307,22 +235,13 @@ def verdict_text(summary: dict[str, Any]) -> str:
     )
 
 
-def as_json(value: object) -> str:
-    """Return readable JSON; NaN and infinity are refused, for they are no JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-_RECIPE_HEADER = """\
-# Every setting of the search in this folder. Run it again: nas-search recipe.yaml
-"""
-
 _BUILDER = string.Template('''\
-"""The best network of the search "$name": $proxy $score, $costs.
+"""The best network of "$name": $what, $costs.
 
     from best import build, load
     network = build()        # freshly initialised
-    network = load()         # with the weights in best.safetensors, once it is trained;
-                             # safetensors.torch.save_model(network, "best.safetensors") writes it
+    network = load()         # with the weights in best.safetensors, once it is trained
+                             # (nas train RUN --recipe ...)
 """
 
 from pathlib import Path
@@ -358,13 +277,21 @@ if __name__ == "__main__":
 ''')
 
 
-def _builder(recipe: Recipe, best: ResultArch) -> str:
+def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classes: int) -> str:
+    """Return the text of ``best.py``.
+
+    Args:
+        name: Of the run.
+        what: Of the network, such as its score.
+        space: Where it lives.
+        row: Its ``arch`` (official string), ``params`` and ``flops``.
+        num_classes: Width of the classifier.
+    """
     return _BUILDER.substitute(
-        name=recipe.name,
-        proxy=recipe.proxy,
-        score=number_text(best.score),
-        costs=costs_text(best.params, best.flops),
-        space=repr(recipe.space),
-        arch=repr(best.text),
-        num_classes=recipe.conditions.num_classes,
+        name=name,
+        what=what,
+        costs=costs_text(row["params"], row["flops"]),
+        space=repr(space),
+        arch=repr(row["arch"]),
+        num_classes=num_classes,
     )

@@ -389,6 +389,32 @@ def paired_difference(
     return Estimate(value, *_percentiles((first - second)[:, 0], level))
 
 
+def mean_difference(
+    first: ArrayLike, second: ArrayLike, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
+) -> Estimate:
+    """Return the mean of ``first`` minus that of ``second``, two samples that are not paired.
+
+    Args:
+        first: ``(n,)``, finite.
+        second: ``(m,)``, finite.
+        n_boot: Number of resamples, of either sample by itself.
+        level: Share of the resamples inside the interval.
+        seed: Of the resamples.
+
+    Raises:
+        NasError: A sample of fewer than two.
+    """
+    samples = [np.asarray(each, dtype=np.float64) for each in (first, second)]
+    if min(map(len, samples)) < 2:
+        raise NasError(
+            f"expected at least two values each, got {len(samples[0])} and {len(samples[1])}"
+        )
+    rng = generator(seed, "bootstrap", "means")
+    a, b = (x[rng.integers(len(x), size=(n_boot, len(x)))].mean(axis=1) for x in samples)
+    value = float(samples[0].mean() - samples[1].mean())
+    return Estimate(value, *_percentiles(a - b, level))
+
+
 def _resampled(
     rankings: Sequence[Ranking], names: Sequence[str], n_boot: int, seed: int
 ) -> list[Floats]:

@@ -18,11 +18,12 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing", "own"},
+    {"run_folder", "templates"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design"},
     {"oracle", "explanation", "scoring"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank", "fitting", "designing"},
+    {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"},
     {"cli", "__init__", "__main__"},
 )
 

@@ -23,6 +23,7 @@ from nas.cli.rank import rank
 from nas.cli.score import EXAMPLES as SCORE_EXAMPLES
 from nas.cli.score import score
 from nas.cli.search import EXAMPLES, search
+from nas.cli.train import TRAIN_EXAMPLES, VERIFY_EXAMPLES, train, verify
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -71,6 +72,8 @@ app.command("fit", epilog=FIT_EXAMPLES, no_args_is_help=True)(fit)
 app.command("predict", epilog=PREDICT_EXAMPLES, no_args_is_help=True)(predict)
 app.command("suggest", epilog=SUGGEST_EXAMPLES, no_args_is_help=True)(suggest)
 app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
+app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
+app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
 app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("schema")(schema)
 app.add_typer(bench, name="bench")

@@ -25,15 +25,14 @@ def catalogue(
     on many networks at a time, or one by one.
     """
     from nas.design.formula import shipped_formulas
-    from nas.designing import shipped_design_recipes
     from nas.predictor.shipped import describe, shipped_predictors
     from nas.proxies import PROXIES
-    from nas.recipe import shipped_fit_recipes, shipped_recipes
+    from nas.recipe import shipped_recipes
     from nas.training.data import DATA
     from searchers import STRATEGIES
     from spaces import SPACES
 
-    tables: Mapping[str, Mapping[str, str]] = {
+    tables: dict[str, Mapping[str, str]] = {
         "spaces": {name: space.summary for name, space in SPACES.items()},
         "proxies": {name: proxy.summary for name, proxy in PROXIES.items()},
         "predictors": {name: describe(path) for name, path in shipped_predictors().items()},
@@ -41,13 +40,10 @@ def catalogue(
         "strategies": {name: info.summary for name, info in STRATEGIES.items()},
         "data sets": {name: source.summary for name, source in DATA.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
-        "recipes for nas fit": {
-            name: _summary(path) for name, path in shipped_fit_recipes().items()
-        },
-        "recipes for nas design": {
-            name: _summary(path) for name, path in shipped_design_recipes().items()
-        },
     }
+    for command in ("fit", "design", "train"):
+        recipes = shipped_recipes(command)
+        tables[f"recipes for nas {command}"] = {x: _summary(path) for x, path in recipes.items()}
     if json_:
         kinds = {
             kind: [{"name": name, "summary": summary} for name, summary in table.items()]

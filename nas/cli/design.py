@@ -66,12 +66,12 @@ def design(
     from nas.designing import (
         default_workers,
         load_design_recipe,
-        resolve_design_recipe,
     )
     from nas.designing import design as design_formula
+    from nas.recipe import resolve_recipe_path
 
     check_targets(json_)
-    loaded = load_design_recipe(resolve_design_recipe(recipe), overrides or [])
+    loaded = load_design_recipe(resolve_recipe_path(recipe, "design"), overrides or [])
     path = Path(f"{loaded.name}.yaml") if out is None else out
     if path.exists() and not force:
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")

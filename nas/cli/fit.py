@@ -65,10 +65,11 @@ def fit(
     again, it goes on, and another seed or regressor needs no scoring at all.
     """
     from nas.fitting import fit as fit_predictor
-    from nas.fitting import load_fit_recipe, read_data, resolve_fit_recipe
+    from nas.fitting import load_fit_recipe, read_data
+    from nas.recipe import resolve_recipe_path
 
     check_targets(json_)
-    loaded = load_fit_recipe(resolve_fit_recipe(recipe), overrides or [])
+    loaded = load_fit_recipe(resolve_recipe_path(recipe, "fit"), overrides or [])
     path = Path(f"{loaded.name}.npz") if out is None else out
     if path.exists() and not force:
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")
@@ -116,14 +117,15 @@ def suggest(
     With truth=TABLE:COLUMN, those in the table are trained already. Scores of proxies are kept in
     RECIPE.npz.scores.sqlite, where nas fit finds them, too.
     """
-    from nas.fitting import SUGGEST, load_fit_recipe, resolve_fit_recipe
+    from nas.fitting import SUGGEST, load_fit_recipe
     from nas.fitting import suggest as suggest_archs
+    from nas.recipe import resolve_recipe_path
     from spaces import SPACES
 
     check_targets(json_)
     if by not in SUGGEST:
         raise NasError(f"--by: expected {' or '.join(SUGGEST)}, got {by!r}")
-    loaded = load_fit_recipe(resolve_fit_recipe(recipe), overrides or [])
+    loaded = load_fit_recipe(resolve_recipe_path(recipe, "fit"), overrides or [])
     with _scores(loaded, Path(f"{loaded.name}.npz")) as store:
         found = suggest_archs(loaded, number, by, store, None if quiet else _Progress())
     texts = [SPACES[loaded.space].to_str(arch) for arch in found]

@@ -17,7 +17,7 @@ from spaces.errors import NasError
 if TYPE_CHECKING:
     from nas.benchmark import Truth
     from nas.engine import Trial
-    from nas.recipe import Recipe
+    from nas.recipe import Recipe, TrainSection
     from nas.report import RunFolder
 
 EXAMPLES = """\b
@@ -79,6 +79,8 @@ def search(
             raise NasError(f"nothing found: all {summary['n_trials']} trials failed: {reasons}")
         if json_ != "-":
             _show(summary)
+        if folder.recipe.train is not None:
+            _train(folder, folder.recipe.train, quiet, shown=json_ != "-")
     finally:
         folder.close()
 
@@ -133,7 +135,7 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
             )
         )
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
-    folder.begin()
+    folder.begin(device=recipe.conditions.device, seed=recipe.seed)
     progress = SearchProgress(budget, quiet=quiet)
     with TrialWriter(folder.path / TRIALS) as writer:
 
@@ -159,6 +161,24 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
         for why, count in summary["failures"].items():
             note(f"  {count:,} failed: {why}")
     return summary
+
+
+def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool) -> None:
+    """Train the best that was found."""
+    from nas.cli.train import Wishes, train_in
+    from nas.jobs import with_archs
+    from nas.report import TRAINING
+    from nas.verifying import best_of, candidates
+
+    if wanted.random:
+        seed = folder.recipe.seed
+        space, chosen = candidates(folder.path, wanted.top, wanted.random, seed)
+    else:
+        space, chosen = best_of(folder.path, wanted.top)
+    if shown:
+        typer.echo("")
+    wishes = Wishes(out=folder.path / TRAINING, quiet=quiet, shown=shown)
+    train_in(with_archs(wanted.training(), space, chosen), wishes)
 
 
 def _show(summary: dict[str, Any]) -> None:

@@ -29,14 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
-from scipy.stats import norm
+from scipy.special import ndtri
 
+from nas.predictor.inputs import PROXY_BLOCK
 from spaces.errors import NasError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PROXY_BLOCK = "proxy"
 KNOTS = 257  # of a proxy's distribution
 _JITTER = 1e-6
 _PER_BAND, _MOST_BANDS = 40, 12
@@ -104,7 +104,7 @@ class Encoding:
         """Return the columns, ``(N, F)`` to ``(N, E)``."""
         encoded: Floats = (inputs[:, self.columns] - self.mean) / self.std
         for place, knots in zip(np.flatnonzero(self.ranked), self.knots, strict=True):
-            encoded[:, place] = norm.ppf(_place(encoded[:, place], knots))
+            encoded[:, place] = ndtri(_place(encoded[:, place], knots))
         return encoded
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.features import graph_features
-from nas.predictor.gaussian import PROXY_BLOCK
 from nas.proxies.base import Conditions, Outcome, ProxySpec, score_batch
 from spaces import Arch, Space
 from spaces.cell import CellGraph
@@ -28,6 +27,7 @@ ORBITS = "orbits"
 GRAPHS = (GRAPH, ORBITS)
 LISTED = 50_000  # most members of a space that are gone through for that
 
+PROXY_BLOCK = "proxy"
 
 #: Of a feature of the graph, by what its name begins with; what is missing here is about paths.
 _BLOCKS = {

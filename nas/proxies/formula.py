@@ -36,7 +36,7 @@ class FormulaOptions:
         file: A file, or the name of a formula that comes with the package.
     """
 
-    file: str = "tss_0"
+    file: str = "tss_4"
 
 
 def _read(options: FormulaOptions) -> Formula:

@@ -198,8 +198,8 @@ def test_list_names_everything(nas: Any) -> None:
         assert text in plain
     for words in (("--json",), ("--json", "-")):
         table = json.loads(nas("list", *words).stdout)
-        kinds = ["spaces", "proxies", "predictors", "formulas", "strategies"]
-        kinds += ["data sets", "recipes", "recipes for nas fit", "recipes for nas design"]
+        kinds = ["spaces", "proxies", "predictors", "formulas", "strategies", "data sets"]
+        kinds += ["recipes", *(f"recipes for nas {x}" for x in ("fit", "design", "train"))]
         assert list(table) == kinds
         assert all(entry["summary"] for kind in table.values() for entry in kind)
 

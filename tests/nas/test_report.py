@@ -14,7 +14,6 @@ from nas.engine import Result
 from nas.recipe import Recipe, parse_recipe
 from nas.report import (
     CACHE,
-    RESULT,
     RunFolder,
     TrialWriter,
     new_folder,
@@ -22,6 +21,7 @@ from nas.report import (
     summarise,
     verdict_text,
 )
+from nas.run_folder import RESULT
 from spaces import SPACES
 from spaces.errors import NasError
 
@@ -41,7 +41,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def run(folder: RunFolder) -> Result:
-    folder.begin()
+    folder.begin(device="cpu", seed=0)
     with TrialWriter(folder.path / "trials.csv") as writer:
         result = folder.recipe.searcher(cache=folder.cache).run(writer)
     folder.finish(result)
@@ -97,7 +97,7 @@ def test_two_runs_never_share_a_folder(recipe: Recipe) -> None:
 
 def test_the_same_recipe_goes_on_in_an_unfinished_folder(recipe: Recipe) -> None:
     first = new_folder(recipe)
-    first.begin()
+    first.begin(device="cpu", seed=0)
     first.close()
     other = parse_recipe(recipe.to_yaml(), "r.yaml", ["seed=1"])
     for again, path_is_same in ((other, False), (recipe, True)):
@@ -111,7 +111,7 @@ def test_the_same_recipe_goes_on_in_an_unfinished_folder(recipe: Recipe) -> None
 
 def test_a_folder_in_use_is_left_alone(recipe: Recipe) -> None:
     first = new_folder(recipe)
-    first.begin()
+    first.begin(device="cpu", seed=0)
     second = new_folder(recipe)
     assert second.path != first.path
     with pytest.raises(NasError, match="another process is running this search"):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.designing import load_design_recipe, resolve_design_recipe, shipped_design_recipes
-from nas.fitting import load_fit_recipe, read_data, resolve_fit_recipe
+from nas.designing import load_design_recipe
+from nas.fitting import load_fit_recipe, read_data
 from nas.predictor.predictor import Predictor
 from nas.predictor.shipped import shipped_predictors
 from nas.recipe import (
@@ -15,13 +15,13 @@ from nas.recipe import (
     RecipeError,
     load_recipe,
     recipe_schema,
-    shipped_fit_recipes,
+    resolve_recipe_path,
     shipped_folder,
     shipped_recipes,
 )
 from spaces.errors import NasError
 
-SHIPPED = shipped_recipes()
+SHIPPED, FIT, DESIGN = shipped_recipes(), shipped_recipes("fit"), shipped_recipes("design")
 
 
 def test_the_promised_recipes_are_there() -> None:
@@ -55,33 +55,33 @@ def test_the_schema_is_current() -> None:
     assert committed == recipe_schema(), "run: nas schema > recipes/recipe.schema.json"
 
 
-@pytest.mark.parametrize("path", shipped_fit_recipes().values(), ids=shipped_fit_recipes())
+@pytest.mark.parametrize("path", FIT.values(), ids=FIT)
 def test_recipe_of_a_predictor(path: Path) -> None:
     table = Path(__file__).parent.parent / "data" / "tiny_tss.csv"
     recipe = load_fit_recipe(path, [f"truth={table}:c10_test_200"])
     assert recipe.name == path.stem
     assert 20 <= len(recipe.summary) <= 90
-    assert resolve_fit_recipe(path.stem) == path
+    assert resolve_recipe_path(path.stem, "fit") == path
     with pytest.raises(NasError, match="truth: a table to learn from is needed"):
         read_data(load_fit_recipe(path))
 
 
-@pytest.mark.parametrize("path", shipped_design_recipes().values(), ids=shipped_design_recipes())
+@pytest.mark.parametrize("path", DESIGN.values(), ids=DESIGN)
 def test_recipe_of_a_design(path: Path) -> None:
     table = Path(__file__).parent.parent / "data" / "tiny_tss.csv"
     recipe = load_design_recipe(path, [f"tables.nats_tss={table}:c10_test_200"])
     assert recipe.name == path.stem
     assert 20 <= len(recipe.summary) <= 90
-    assert resolve_design_recipe(path.stem) == path
+    assert resolve_recipe_path(path.stem, "design") == path
     with pytest.raises(RecipeError, match="tables: required, but missing"):
         load_design_recipe(path)
-    with pytest.raises(NasError, match="Did you mean 'tss_formula'"):
-        resolve_design_recipe("tss_formla")
+    with pytest.raises(NasError, match="Did you mean the recipe 'tss_formula'"):
+        resolve_recipe_path("tss_formla", "design")
 
 
 def test_a_recipe_of_a_predictor_that_is_not_there() -> None:
-    with pytest.raises(NasError, match="Did you mean 'tss_accuracy'"):
-        resolve_fit_recipe("tss_acuracy")
+    with pytest.raises(NasError, match="Did you mean the recipe 'tss_accuracy'"):
+        resolve_recipe_path("tss_acuracy", "fit")
 
 
 @pytest.mark.parametrize("path", shipped_predictors().values(), ids=shipped_predictors())

@@ -25,11 +25,10 @@ from nas.designing import (
     design,
     load_design_recipe,
     read_tables,
-    shipped_design_recipes,
     split_rows,
 )
 from nas.proxies.base import Conditions
-from nas.recipe import RecipeError, load_recipe
+from nas.recipe import RecipeError, load_recipe, shipped_recipes
 from nas.seeds import generator
 from spaces import SPACES, Arch, Space
 from spaces.errors import NasError
@@ -439,7 +438,7 @@ def test_the_size_space_can_be_designed_for(tmp_path: Path) -> None:
     formula = design(loaded, tmp_path / "statistics", tmp_path / "state.json")
     assert formula.provenance is not None
     assert formula.provenance.held_out[0].n > 30
-    assert shipped_design_recipes()
+    assert shipped_recipes("design")
     assert shipped_formulas()
 
 

@@ -1,0 +1,859 @@
+"""Final trainings: from a recipe and some architectures to accuracies, with all that they rest on.
+
+A *training* is one recipe over a list of architectures. A *job* is one of them under one seed:
+``jobs/03-seed1`` of the training's folder, which holds its checkpoint while it runs and
+``result.json`` and ``weights.safetensors`` when it is over. Jobs depend on nothing but the recipe,
+so they may run one after another, side by side on several devices, and in any order, and a training
+that was killed does only what is missing.
+
+Validation images choose (the best seed, the best architecture); without any, the first architecture
+and the first seed stand for the rest. Test images are looked at once, when a job is over.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from nas import plain_yaml
+from nas.recipe import (
+    Choice,
+    Kind,
+    Section,
+    benchmark_column,
+    check_device_name,
+    choice_of,
+    load_kind,
+    refuse,
+    resolve_recipe_path,
+    run_name,
+    shown,
+    space_name,
+)
+from nas.run_folder import RESULT, Folder, as_json
+from nas.training.data import DATA, ImageData, Parts, load_data, split
+from nas.training.plan import OPTIMISERS, SCHEDULES, Plan, Precision
+from spaces import SPACES
+from spaces.errors import NasError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nas.benchmark.table import Truth
+    from nas.engine import ResultArch
+    from nas.training.loop import Step
+    from nas.training.world import World
+
+WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
+
+
+class Candidate(Section):
+    """One architecture to train."""
+
+    arch: str = Field(description="Official string.")
+    score: float | None = Field(default=None, description="What a search made of it.")
+    group: str = Field(default="", description="What it is compared as, such as 'top'.")
+
+
+class AugmentSection(Section):
+    """What is done to training images."""
+
+    crop: int = Field(
+        default=0, ge=0, le=64, description="Zero pixels around an image before a random crop."
+    )
+    flip: bool = Field(default=False, description="Whether half of the images are mirrored.")
+    cutout: int = Field(
+        default=0, ge=0, le=256, description="Side of a square that is blanked, pixels."
+    )
+
+
+def _data(value: object) -> Choice:
+    return choice_of(DATA, "data set", value)
+
+
+def _optimiser(value: object) -> Choice:
+    return choice_of(OPTIMISERS, "optimiser", value)
+
+
+def _schedule(value: object) -> Choice:
+    return choice_of(SCHEDULES, "schedule", value)
+
+
+def _candidates(value: object) -> object:
+    if not isinstance(value, list):
+        raise refuse(f"expected a list of architectures, got {shown(value)}")
+    return [{"arch": each} if isinstance(each, str) else each for each in value]
+
+
+def _split(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | dict):
+        raise refuse(
+            "expected 'official', 'nats_test', 'nats_valid', a mapping with the key 'file', or how "
+            f"many training images (a number or a share of them) validate, got {shown(value)}"
+        )
+    return value
+
+
+class TrainRecipe(Section):
+    """One training, completely described."""
+
+    name: Annotated[str, AfterValidator(run_name)] = Field(
+        default="train", description="Part of the run folder's name; the file's name when left out."
+    )
+    summary: str = Field(default="", description="One line for a person.")
+    space: Annotated[str, AfterValidator(space_name)] = Field(
+        default="nats_tss", description="Where the architectures live."
+    )
+    archs: Annotated[list[Candidate], BeforeValidator(_candidates)] = Field(
+        default=[], description="What to train; official strings, or mappings with one."
+    )
+    data: Annotated[Choice, BeforeValidator(_data)] = Field(
+        default_factory=lambda: _data("digits"),
+        description="Images: a name, or a mapping with a name and options.",
+    )
+    split: Annotated[str | int | float | dict[str, str], BeforeValidator(_split)] = Field(
+        default="official",
+        description="Which images train, validate and test: official, nats_test, nats_valid, "
+        "{file: PATH} of a split file, or how many training images validate.",
+    )
+    epochs: int = Field(default=12, ge=1, le=100_000, description="Passes over training images.")
+    batch: int = Field(default=256, ge=1, le=65_536, description="Images of one step.")
+    optimiser: Annotated[Choice, BeforeValidator(_optimiser)] = Field(
+        default_factory=lambda: _optimiser("sgd"), description="A name, or a mapping with one."
+    )
+    schedule: Annotated[Choice, BeforeValidator(_schedule)] = Field(
+        default_factory=lambda: _schedule("cosine"),
+        description="Of the learning rate; a name, or a mapping with one.",
+    )
+    augment: AugmentSection = Field(
+        default=AugmentSection(), description="What is done to training images."
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of a target that goes to all classes alike."
+    )
+    average: float = Field(
+        default=0.0, ge=0, lt=1, description="Decay per step of averaged weights; 0 averages none."
+    )
+    clip: float | None = Field(default=None, gt=0, description="Largest norm of a gradient.")
+    precision: Precision = Field(default="float32", description="In which layers compute.")
+    channels_last: bool = Field(default=False, description="Memory order of images.")
+    compile: bool = Field(default=False, description="Whether torch.compile makes the kernels.")
+    evaluate_every: int = Field(
+        default=1, ge=1, le=100_000, description="Epochs between looks at validation images."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**62, description="The first seed.")
+    seeds: int = Field(default=1, ge=1, le=1000, description="How many trainings of each.")
+    benchmark: Annotated[str, AfterValidator(benchmark_column)] | None = Field(
+        default=None, description="FILE:COLUMN of tabulated accuracies, shown beside."
+    )
+    device: Annotated[str, AfterValidator(check_device_name)] = Field(
+        default="cpu", description="cpu, cuda, cuda:N or mps."
+    )
+    folder: str = Field(default="runs", min_length=1, description="Where run folders are made.")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every setting as plain values; reading them back gives an equal recipe."""
+        values = self.model_dump(mode="json")
+        for key in ("data", "optimiser", "schedule"):
+            values[key] = {"name": values[key]["name"], **values[key]["options"]}
+        return values
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe as a file that can be run again."""
+        return plain_yaml.dump(self.resolved())
+
+    def plan(self, device: str | None = None) -> Plan:
+        """Return how a network is trained.
+
+        Args:
+            device: In the place of the recipe's own.
+        """
+        return Plan(
+            epochs=self.epochs,
+            batch=self.batch,
+            optimiser=self.optimiser.name,
+            optimiser_options=self.optimiser.options,
+            schedule=self.schedule.name,
+            schedule_options=self.schedule.options,
+            label_smoothing=self.label_smoothing,
+            average=self.average,
+            clip=self.clip,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            compile=self.compile,
+            evaluate_every=self.evaluate_every,
+            device=device or self.device,
+        )
+
+    def truth(self) -> Truth | None:
+        """Return the column of tabulated accuracies, if any is named."""
+        if self.benchmark is None:
+            return None
+        from nas.benchmark.table import parse_truth  # late: few recipes name a table
+
+        return parse_truth(self.benchmark, SPACES[self.space])
+
+
+TRAIN = Kind(
+    TrainRecipe,
+    sections={"augment": AugmentSection},
+    selectors={"data": DATA, "optimiser": OPTIMISERS, "schedule": SCHEDULES},
+)
+
+
+def load_train_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainRecipe:
+    """Read a recipe of a training; as :func:`nas.recipe.load_recipe`."""
+    recipe = load_kind(TRAIN, path, overrides)
+    assert isinstance(recipe, TrainRecipe)
+    return recipe
+
+
+def with_archs(recipe: TrainRecipe, space: str, archs: Iterable[Candidate]) -> TrainRecipe:
+    """Return a recipe that trains these architectures.
+
+    Raises:
+        NasError: None, or one that is not of the space.
+    """
+    chosen = list(archs)
+    if not chosen:
+        raise NasError("no architecture to train")
+    for each in chosen:
+        SPACES[space].from_str(each.arch)
+    return recipe.model_copy(update={"space": space, "archs": chosen})
+
+
+class TrainingFolder(Folder[TrainRecipe]):
+    """The folder of one training."""
+
+    what = "training"
+    header = "# Every setting of the training in this folder. Run it again: nas train recipe.yaml\n"
+    repeatable = True
+
+    def jobs(self) -> list[Job]:
+        """Return what there is to do, architecture by architecture."""
+        width = len(str(max(1, len(self.recipe.archs) - 1)))
+        return [
+            Job(i, seed, self.path / "jobs" / f"{i:0{width}d}-seed{seed}")
+            for i in range(max(1, len(self.recipe.archs)))  # none: one network of the user's own
+            for seed in range(self.recipe.seed, self.recipe.seed + self.recipe.seeds)
+        ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One architecture under one seed.
+
+    Attributes:
+        number: Of the architecture in the recipe.
+        seed: Of weights, order, augmentation and dropout.
+        folder: Of its own.
+    """
+
+    number: int
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A network of the user's own.
+
+    Attributes:
+        make: From the number of classes to the network.
+        name: What it is; two of one name are taken for the same.
+    """
+
+    make: Callable[[int], nn.Module]
+    name: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far one job is.
+
+    Attributes:
+        job: Which.
+        step: Where it is.
+    """
+
+    job: Job
+    step: Step
+
+
+Tell = Callable[[Told], None]
+
+
+@functools.lru_cache(maxsize=2)
+def _read(name: str, options: str, how: str) -> tuple[ImageData, Parts]:
+    data = load_data(name, json.loads(options))
+    return data, split(data, json.loads(how))
+
+
+def read_images(recipe: TrainRecipe) -> tuple[ImageData, Parts]:
+    """Read the images of a recipe, once in a process.
+
+    Raises:
+        NasError: They are not there, or are not what they should be.
+    """
+    options = json.dumps(recipe.data.options, sort_keys=True)
+    return _read(recipe.data.name, options, json.dumps(recipe.split))
+
+
+def key_of(recipe: TrainRecipe, job: Job, data: ImageData, own: str = "") -> str:
+    """Return what a job's numbers depend on, as one text: they are the same where it is the same.
+
+    Args:
+        recipe: Of the training.
+        job: Which.
+        data: Its images.
+        own: What a network of the user's own is.
+    """
+    told = recipe.resolved()
+    for other in ("name", "summary", "archs", "benchmark", "folder", "seeds", "seed", "data"):
+        told.pop(other)
+    what = recipe.archs[job.number].arch if recipe.archs else own
+    text = json.dumps([told, what, job.seed, data.name, data.fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_job(
+    recipe: TrainRecipe,
+    job: Job,
+    *,
+    device: str | None = None,
+    network: OwnNetwork | None = None,
+    world: World | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Do one job, or what is missing of it, and return its result.
+
+    Args:
+        recipe: Of the training.
+        job: Which.
+        device: In the place of the recipe's own.
+        network: One of the user's own; by default that of the space.
+        world: The processes that take part.
+        tell: Hears how far it is.
+
+    Raises:
+        NasError: The training failed; its last checkpoint is kept.
+    """
+    from nas.seeds import seeded_torch
+    from nas.training import checkpoint
+    from nas.training.augment import Augment
+    from nas.training.loop import train_network
+    from nas.training.world import World
+
+    world = world or World()
+    data, parts = read_images(recipe)
+    key = key_of(recipe, job, data, "" if network is None else network.name)
+    known = _known(job, key)
+    if known is not None:
+        return known
+    if world.leads:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    world.wait()
+    with seeded_torch(job.seed, "training", "weights"):
+        if network is not None:
+            made = network.make(len(data.classes))
+        else:
+            space = SPACES[recipe.space]
+            arch = space.from_str(recipe.archs[job.number].arch)
+            made = space.build(arch, num_classes=len(data.classes))
+    trained = train_network(
+        made,
+        data,
+        parts,
+        recipe.plan(device),
+        Augment(
+            data.mean,
+            data.std,
+            channels_last=recipe.channels_last,
+            **recipe.augment.model_dump(),
+        ),
+        seed=job.seed,
+        key=key,
+        folder=job.folder,
+        world=world,
+        tell=None if tell is None else lambda step: tell(Told(job, step)),
+    )
+    result = {
+        "key": key,
+        "seed": job.seed,
+        "test": asdict(trained.test),
+        "validation": None if trained.validation is None else asdict(trained.validation),
+        "seconds": trained.seconds,
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+    }
+    if world.leads:
+        _write_weights(job.folder / WEIGHTS, trained.weights)
+        text = as_json(result).encode()
+        checkpoint.write_bytes(job.folder / RESULT, text, "the checkpoint is still there")
+        (job.folder / checkpoint.NAME).unlink(missing_ok=True)  # the weights say the same
+    world.wait()
+    return result
+
+
+def _known(job: Job, key: str) -> dict[str, Any] | None:
+    """Return the result of a job that was done before."""
+    try:
+        result: dict[str, Any] = json.loads((job.folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or not one of ours
+        return None
+    same = result.get("key") == key and (job.folder / WEIGHTS).is_file()
+    return result if same else None
+
+
+def _write_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    from safetensors.torch import save
+
+    from nas.training.checkpoint import write_bytes
+
+    dense = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_bytes(path, save(dense), "the checkpoint is still there")
+
+
+def run_jobs(
+    recipe: TrainRecipe,
+    jobs: Sequence[Job],
+    *,
+    devices: Sequence[str] = (),
+    network: OwnNetwork | None = None,
+    world: World | None = None,
+    tell: Tell | None = None,
+) -> list[dict[str, Any]]:
+    """Do jobs, one at a time on each device, and return their results in the order of the jobs.
+
+    Args:
+        recipe: Of the training.
+        jobs: What to do.
+        devices: One process for each, which may name the same device; none or one does all in this
+            process.
+        network: As for :func:`run_job`; in this process only.
+        world: As for :func:`run_job`; in this process only.
+        tell: Hears how far jobs are.
+
+    Returns:
+        What :func:`run_job` returned; of one that failed its seed and ``error``, a text.
+
+    Raises:
+        NasError: All of them failed.
+    """
+    if len(devices) > 1 and network is None:
+        results = _side_by_side(recipe, jobs, devices, tell)
+    else:
+        device = devices[0] if devices else None
+        results = [
+            _settled(
+                job,
+                functools.partial(
+                    run_job, recipe, job, device=device, network=network, world=world, tell=tell
+                ),
+            )
+            for job in jobs
+        ]
+    if all("error" in result for result in results):
+        raise NasError(results[0]["error"])
+    return results
+
+
+def _settled(job: Job, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return do()
+    except NasError as error:
+        return {"seed": job.seed, "error": str(error)}
+
+
+def _side_by_side(
+    recipe: TrainRecipe, jobs: Sequence[Job], devices: Sequence[str], tell: Tell | None
+) -> list[dict[str, Any]]:
+    context = multiprocessing.get_context("spawn")
+    slots, heard = context.SimpleQueue(), context.Queue()
+    for device in devices:
+        slots.put(device)
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    results: dict[Job, dict[str, Any]] = {}
+    with (
+        _listening(heard, tell),
+        ProcessPoolExecutor(len(devices), context, _start, (slots, heard, threads)) as pool,
+    ):
+        asked: dict[Future[dict[str, Any]], Job] = {
+            pool.submit(_work, recipe, job): job for job in jobs
+        }
+        try:
+            for future in as_completed(asked):
+                results[asked[future]] = _settled(asked[future], future.result)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [results[job] for job in jobs]
+
+
+@contextmanager
+def _listening(heard: Any, tell: Tell | None) -> Iterator[None]:  # noqa: ANN401 - a queue of a context
+    """Pass on what workers tell, until the end."""
+    over = threading.Event()
+
+    def listen() -> None:
+        while not over.is_set():
+            try:
+                told = heard.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if tell is not None:
+                tell(told)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        over.set()
+        listener.join()
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start(slots: Any, heard: Any, threads: int) -> None:  # noqa: ANN401 - queues of a context
+    import torch
+
+    torch.set_num_threads(threads)
+    _worker.update(device=slots.get(), heard=heard)
+
+
+def _work(recipe: TrainRecipe, job: Job) -> dict[str, Any]:
+    return run_job(recipe, job, device=_worker["device"], tell=_worker["heard"].put)
+
+
+def run_training(
+    folder: TrainingFolder,
+    *,
+    devices: Sequence[str] = (),
+    network: OwnNetwork | None = None,
+    world: World | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Train what the recipe of a folder says, or what is missing of it, and leave all that it gave.
+
+    Args:
+        folder: Where everything goes.
+        devices: As for :func:`run_jobs`.
+        network: A network of the user's own, in the place of the recipe's architectures.
+        world: The processes that take part.
+        tell: Hears how far it is.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        NasError: No data, or every job failed.
+    """
+    recipe = folder.recipe
+    if not recipe.archs and network is None:
+        raise NasError("archs: no architecture to train")
+    read_images(recipe)  # what is wrong with them is told before anything is written
+    if world is None or world.leads:
+        folder.begin(device=devices[0] if devices else recipe.device, seed=recipe.seed)
+    jobs = folder.jobs()
+    results = run_jobs(recipe, jobs, devices=devices, network=network, world=world, tell=tell)
+    summary = summarise_training(recipe, jobs, results)
+    summary["environment"] = folder.environment
+    if world is None or world.leads:
+        _leave(folder, summary, jobs, results)
+    return summary
+
+
+def _leave(
+    folder: TrainingFolder,
+    summary: dict[str, Any],
+    jobs: Sequence[Job],
+    results: Sequence[dict[str, Any]],
+) -> None:
+    """Write what a person and a program take away."""
+    from nas.card import best_result, page, pictures
+    from nas.report import builder
+
+    recipe, numbers = folder.recipe, [job.number for job in jobs]
+    drawn = pictures(summary, results, numbers)
+    for name, (_, figure) in drawn.items():
+        figure.savefig(folder.path / f"{name}.png")
+    folder.write("report.html", page(summary, drawn))
+    best = best_result(summary, results, numbers)
+    place = next(job.folder for job, result in zip(jobs, results, strict=True) if result is best)
+    shutil.copyfile(place / WEIGHTS, folder.path / f".{BEST}.partial")
+    (folder.path / f".{BEST}.partial").replace(folder.path / BEST)
+    if recipe.archs:
+        row = summary["archs"][summary["best"]]
+        what = f"trained to {row['accuracy']:.2f} % on {summary['data']['name']}"
+        text = builder(recipe.name, what, recipe.space, row, len(summary["data"]["classes"]))
+        folder.write("best.py", text)
+    folder.write(RESULT, as_json(summary))  # last: it says that the rest is there
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is over.
+
+    Attributes:
+        folder: Where everything lies; ``report.html`` is for a person.
+        summary: What ``result.json`` holds.
+    """
+
+    folder: Path
+    summary: dict[str, Any] = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy of the best architecture, per cent, mean over its seeds."""
+        return float(self.summary["archs"][self.summary["best"]]["accuracy"])
+
+    def load(self) -> nn.Module:
+        """Return the best network with its trained weights, in evaluation mode.
+
+        Raises:
+            NasError: It was a network of the user's own, which only the user can make again.
+        """
+        from safetensors.torch import load_file
+
+        recipe = self.summary["recipe"]
+        if not recipe["archs"]:
+            raise NasError(f"make the network, and load {self.folder / BEST} into it")
+        space = SPACES[recipe["space"]]
+        arch = space.from_str(self.summary["archs"][self.summary["best"]]["arch"])
+        network = space.build(arch, num_classes=len(self.summary["data"]["classes"]))
+        network.load_state_dict(load_file(self.folder / BEST))
+        return network.eval()
+
+
+def train(
+    what: str | ResultArch | nn.Module | Callable[[int], nn.Module] | Sequence[str | ResultArch],
+    recipe: str | os.PathLike[str] | TrainRecipe,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    space: str = "nats_tss",
+    folder: str | os.PathLike[str] | None = None,
+    devices: Sequence[str] = (),
+    tell: Tell | None = None,
+) -> Training:
+    """Train architectures, or a network of your own, and measure them.
+
+    ``nas.train(result.best, "train_nats_12", {"data.root": "data"}).accuracy``. Called again after
+    it was interrupted, it goes on where it was.
+
+    Args:
+        what: An official string or what a search found, or several; a network, which is trained in
+            place; or a function from the number of classes to a fresh network.
+        recipe: A shipped one's name, a file, or a recipe.
+        settings: By dotted key, in the place of the recipe's own.
+        space: Of official strings.
+        folder: Where everything goes; by default a new folder in ``recipe.folder``.
+        devices: One process for each; none trains in this one.
+        tell: Hears how far it is.
+
+    Raises:
+        NasError: A setting that cannot be, no data, or a training that failed.
+    """
+    from nas.engine import ResultArch
+
+    if isinstance(recipe, TrainRecipe):
+        loaded = recipe
+    else:
+        path = resolve_recipe_path(os.fspath(recipe), "train")
+        loaded = load_train_recipe(path, overrides_of(settings or {}))
+    several = [what] if isinstance(what, str | ResultArch) else what
+    own: OwnNetwork | None = None
+    if isinstance(several, Sequence):
+        found = [x for x in several if isinstance(x, ResultArch)]
+        chosen = [
+            Candidate(arch=x) if isinstance(x, str) else Candidate(arch=x.text, score=x.score)
+            for x in several
+        ]
+        loaded = with_archs(loaded, found[0].space.name if found else space, chosen)
+    else:
+        own = _own(several, loaded)
+        loaded = loaded.model_copy(update={"archs": []})
+    if folder is None:
+        opened = TrainingFolder.open_new(loaded, Path(loaded.folder).expanduser())
+    else:
+        opened = TrainingFolder.open_named(loaded, Path(folder))
+    try:
+        summary = run_training(opened, devices=devices, network=own, tell=tell)
+    finally:
+        opened.close()
+    return Training(opened.path, summary)
+
+
+def _own(what: nn.Module | Callable[[int], nn.Module], recipe: TrainRecipe) -> OwnNetwork:
+    from torch import nn
+
+    if isinstance(what, nn.Module):
+        if recipe.seeds > 1:
+            raise NasError(
+                "seeds: a network is trained in place, so once; give a function that makes it"
+            )
+        return OwnNetwork(lambda num_classes: what, f"{what}")
+    name = f"{getattr(what, '__module__', '')}:{getattr(what, '__qualname__', type(what))}"
+    return OwnNetwork(what, name)
+
+
+def overrides_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings by dotted key as a command line would have them."""
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def summarise_training(
+    recipe: TrainRecipe, jobs: Sequence[Job], results: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what came of a training, ready for JSON.
+
+    Args:
+        recipe: Of the training.
+        jobs: All of them.
+        results: Theirs, as :func:`run_jobs` returned them.
+    """
+    data, parts = read_images(recipe)
+    truth = recipe.truth()
+    rows = []
+    for number in range(max(1, len(recipe.archs))):
+        mine = [r for job, r in zip(jobs, results, strict=True) if job.number == number]
+        rows.append(_row(recipe, number, mine, truth, data))
+    best = _chosen(rows, "validation")
+    return {
+        "name": recipe.name,
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "classes": list(data.classes),
+            "shape": list(parts.train.images.shape[1:]),
+            "train": len(parts.train.labels),
+            "validation": 0 if parts.validation is None else len(parts.validation.labels),
+            "test": len(parts.test.labels),
+        },
+        "archs": rows,
+        "best": best,
+        "chosen_by": "order" if parts.validation is None else "validation accuracy",
+        "agreement": _agreements(rows),
+        "gain": _gain(rows),
+        "benchmark": None
+        if truth is None
+        else {
+            "column": truth.column,
+            "source": truth.source,
+            "sha256": truth.sha256,
+            "n": len(truth),
+        },
+        "seconds": math.fsum(r["seconds"] for r in results if "error" not in r),
+        "recipe": recipe.resolved(),
+    }
+
+
+def _row(
+    recipe: TrainRecipe,
+    number: int,
+    results: Sequence[dict[str, Any]],
+    truth: Truth | None,
+    data: ImageData,
+) -> dict[str, Any]:
+    done = [r for r in results if "error" not in r]
+    tests = [r["test"]["accuracy"] for r in done]
+    looks = [r["validation"]["accuracy"] for r in done if r["validation"] is not None]
+    runs = [
+        {
+            "seed": r["seed"],
+            "accuracy": r["test"]["accuracy"] if "error" not in r else None,
+            "validation": None
+            if "error" in r or r["validation"] is None
+            else r["validation"]["accuracy"],
+            "seconds": r.get("seconds"),
+            "error": r.get("error"),
+        }
+        for r in results
+    ]
+    row: dict[str, Any] = {
+        "number": number,
+        "runs": runs,
+        "accuracy": _mean(tests),
+        "std": float(np.std(tests, ddof=1)) if len(tests) > 1 else None,
+        "validation": _mean(looks),
+        "best_run": _chosen(runs, "validation"),
+    }
+    if recipe.archs:
+        candidate = recipe.archs[number]
+        space = SPACES[recipe.space]
+        arch = space.from_str(candidate.arch)
+        side = int(data.train.images.shape[-1])
+        costs = space.costs(np.asarray([arch]), num_classes=len(data.classes), resolution=side)
+        row |= candidate.model_dump()
+        row |= {"params": int(costs.params[0]), "flops": int(costs.flops[0])}
+        if truth is not None:
+            value = truth.value(arch)
+            better = None if value is None else int(np.count_nonzero(truth.values > value))
+            row |= {"truth": value, "rank": None if better is None else 1 + better}
+    return row
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _chosen(rows: Sequence[dict[str, Any]], by: str) -> int | None:
+    """Return the place of the row of the highest value, or of the first that has an accuracy."""
+    known = [i for i, row in enumerate(rows) if row["accuracy"] is not None]
+    if not known:
+        return None
+    if all(rows[i][by] is None for i in known):
+        return known[0]
+    return max(known, key=lambda i: -math.inf if rows[i][by] is None else rows[i][by])
+
+
+def _agreements(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return how well scores and tabulated accuracies order the architectures as training does."""
+    from nas.statistics import evaluate
+
+    found = {}
+    for key in ("score", "truth"):
+        both = [row for row in rows if row.get(key) is not None and row["accuracy"] is not None]
+        if len(both) < 3:
+            continue
+        told = evaluate([row[key] for row in both], [row["accuracy"] for row in both])["kendall"]
+        if math.isfinite(told.value):
+            found[key] = {"kendall": told.value, "low": told.low, "high": told.high, "n": len(both)}
+    return found
+
+
+def _gain(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return how much better the group 'top' is than the group 'random', in points."""
+    from nas.statistics import mean_difference
+
+    groups = {
+        name: [r["accuracy"] for r in rows if r.get("group") == name and r["accuracy"] is not None]
+        for name in ("top", "random")
+    }
+    if any(len(values) < 2 for values in groups.values()):
+        return None
+    told = mean_difference(groups["top"], groups["random"])
+    return {
+        "points": told.value,
+        "low": told.low,
+        "high": told.high,
+        "best_top": max(groups["top"]),
+        "best_random": max(groups["random"]),
+        "n": [len(groups["top"]), len(groups["random"])],
+    }
