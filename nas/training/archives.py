@@ -96,6 +96,17 @@ class Archive:
         """All files that are read, with their md5s."""
         return {**self.train, **self.test, **dict([self.meta] if self.meta else [])}
 
+    @property
+    def statistics(self) -> Statistics:
+        """Mean and standard deviation as NATS-Bench has them."""
+        return Statistics(
+            tuple(mean / 255 for mean in self.mean_255), tuple(std / 255 for std in self.std_255)
+        )
+
+    def published_splits(self) -> dict[str, Split]:
+        """Return the published splits that code can make."""
+        return self.splits() if self.splits else {}
+
 
 _KRIZ = "https://www.cs.toronto.edu/~kriz"
 
@@ -204,11 +215,8 @@ def load_archive(name: str, options: ArchiveOptions) -> ImageData:
         train=train,
         test=test,
         classes=classes,
-        statistics=Statistics(
-            tuple(mean / 255 for mean in archive.mean_255),
-            tuple(std / 255 for std in archive.std_255),
-        ),
-        splits=archive.splits() if archive.splits else {},
+        statistics=archive.statistics,
+        splits=archive.published_splits(),
     )
     return image_data(found, options.limit)
 

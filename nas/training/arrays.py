@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.training.archives import ARCHIVES
 from nas.training.data import (
+    CHANNELS,
     Bytes,
     DataError,
     DigitsOptions,
@@ -21,12 +24,15 @@ from nas.training.data import (
     ImageData,
     NpzOptions,
     Raw,
+    Statistics,
+    check_memory,
     expanded,
     image_data,
     stratified,
     three_channels,
 )
 from nas.training.pictures import decoded, in_threads, stacked
+from spaces.errors import look_up
 
 _DIGITS_TEST = 360  # of 1,797: a fifth
 _DIGITS_WHITE = 16  # pixels are 0 to 16
@@ -66,6 +72,7 @@ def load_npz(options: NpzOptions) -> ImageData:
     where = str(path)
     arrays = _read(where)
     classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else None
+    statistics = None  # of all training images, if nothing better is known
     if all(name in arrays for name in _PAIRS):
         if options.train is not None:
             raise DataError(f"{where}: it says itself what is for training; leave out 'train'")
@@ -74,7 +81,7 @@ def load_npz(options: NpzOptions) -> ImageData:
             for part in ("train", "test")
         )
     elif all(name in arrays for name in _BLOBS):
-        train, test = _decoded(arrays, options, where)
+        train, test, statistics = _decoded(arrays, options, where)
     else:
         labels = _labels(arrays, "labels", where)
         images = three_channels(arrays["images"], where)
@@ -82,7 +89,22 @@ def load_npz(options: NpzOptions) -> ImageData:
             raise DataError(f"{where}: it has {len(images):,} images, but {len(labels):,} labels")
         first = _first(options, len(labels), where)
         train, test = (Raw(images[part], labels[part]) for part in (first, ~first))
-    return image_data(Found("npz", where, train, test, classes), options.limit)
+    found = Found("npz", where, train, test, classes, statistics)
+    return image_data(_as_published(found, options), options.limit)
+
+
+def _as_published(found: Found, options: NpzOptions) -> Found:
+    """Return what was read with the published statistics and splits, where it is asked for."""
+    if options.like is None:
+        return found
+    archive = look_up(ARCHIVES, options.like, kind="published data set")
+    sizes = (len(found.train.labels), len(found.test.labels))
+    if sizes != (archive.n_train, archive.n_test):
+        raise DataError(
+            f"{found.where}: like: {archive.name} has {archive.n_train:,} images to train on and "
+            f"{archive.n_test:,} to test on, but here are {sizes[0]:,} and {sizes[1]:,}"
+        )
+    return replace(found, statistics=archive.statistics, splits=archive.published_splits())
 
 
 def _read(where: str) -> Arrays:
@@ -131,9 +153,36 @@ def _first(options: NpzOptions, n: int, where: str) -> NDArray[np.bool_]:
     return np.arange(n) < options.train
 
 
-def _decoded(arrays: Arrays, options: NpzOptions, where: str) -> tuple[Raw, Raw]:
-    """Decode pictures, only those that ``limit`` keeps."""
+def _decoded(arrays: Arrays, options: NpzOptions, where: str) -> tuple[Raw, Raw, Statistics]:
+    """Decode pictures; those that ``limit`` leaves out, and is yet to take away, are black.
+
+    Returns:
+        Training images, test images, and the statistics of those training images that stay.
+    """
     blob, offsets, labels = arrays["blob"], arrays["offsets"], _labels(arrays, "labels", where)
+    _check_offsets(blob, offsets, labels, where)
+    first = _first(options, len(labels), where)
+
+    def one(place: int) -> Bytes:
+        content = blob[offsets[place] : offsets[place + 1]].tobytes()
+        return decoded(content, f"{where}: picture {place}")
+
+    parts, stays = [], []
+    for part in (first, ~first):
+        raw = Raw(np.zeros((0, CHANNELS, 0, 0), np.uint8), labels[part])
+        kept = raw.first_of_each(options.limit)
+        some = stacked(in_threads(one, np.flatnonzero(part)[kept].tolist()), where)
+        check_memory(where, len(kept), max(some.shape[2:]))
+        images = np.zeros((len(kept), *some.shape[1:]), np.uint8)
+        images[kept] = some
+        parts.append(Raw(images, labels[part]))
+        stays.append(some)
+    return parts[0], parts[1], Statistics.of(stays[0])
+
+
+def _check_offsets(
+    blob: NDArray[Any], offsets: NDArray[Any], labels: NDArray[np.int64], where: str
+) -> None:
     fits = (
         blob.dtype == np.uint8
         and blob.ndim == 1
@@ -149,19 +198,3 @@ def _decoded(arrays: Arrays, options: NpzOptions, where: str) -> tuple[Raw, Raw]
             f"labels, got {blob.dtype} {blob.shape}, {offsets.dtype} {offsets.shape}, "
             f"labels {labels.shape}"
         )
-    first = _first(options, len(labels), where)
-
-    def one(place: int) -> Bytes:
-        content = blob[offsets[place] : offsets[place + 1]].tobytes()
-        return decoded(content, f"{where}: picture {place}")
-
-    parts = []
-    for part in (first, ~first):
-        places = np.flatnonzero(part)
-        bare = Raw(np.zeros((0, 3, 0, 0), np.uint8), labels[places])
-        places = places[bare.first_of_each(options.limit)]
-        if not len(places):
-            raise DataError(f"{where}: it leaves no image to train on, or none to test on")
-        pictures = in_threads(one, places.tolist())
-        parts.append(Raw(stacked(pictures, where), labels[places]))
-    return parts[0], parts[1]

@@ -17,6 +17,7 @@ Letters: N images, C channels, H W size.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -147,11 +148,18 @@ def normalise(
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     exact = torch.promote_types(dtype, torch.float32)
-    scale = torch.tensor([1 / (255 * s) for s in std], dtype=exact, device=images.device)
-    offset = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=exact)
-    out = images.to(exact, memory_format=layout)
-    out.mul_(scale[:, None, None]).add_(offset.to(images.device)[:, None, None])
-    return out.to(dtype)
+    scale, offset = _affine(mean, std, exact, images.device)
+    return images.to(exact, memory_format=layout).mul_(scale).add_(offset).to(dtype)
+
+
+@lru_cache(maxsize=16)  # made once: a copy to a GPU waits for all that the GPU has yet to do
+def _affine(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return factor and summand of every channel, ``(C, 1, 1)`` each."""
+    scale = torch.tensor([1 / (255 * s) for s in std], dtype=dtype)
+    offset = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=dtype)
+    return scale[:, None, None].to(device), offset[:, None, None].to(device)
 
 
 def holes(centre: Tensor, side: int, size: tuple[int, int]) -> Tensor:

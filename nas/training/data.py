@@ -189,11 +189,15 @@ class NpzOptions:
             or PNG file of the bytes ``blob[offsets[i]:offsets[i + 1]]``. Names of the classes
             may stand in ``classes``. Images are uint8 ``(N, H, W, C)`` or ``(N, C, H, W)``.
         train: How many of ``images`` or ``blob`` are for training; the rest is for testing.
+        like: ``cifar10``, ``cifar100`` or ``imagenet16_120``, where the file holds all of its
+            images in the official order: mean, standard deviation and splits are the published
+            ones then.
         limit: At most so many images of a class, the first ones, in each of train and test.
     """
 
     file: str
     train: int | None = None
+    like: str | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -380,18 +384,26 @@ def split(data: ImageData, how: str | int | float | Mapping[str, str]) -> Parts:
     if how == "official":
         return Parts(data.train, None, data.test)
     if isinstance(how, str):
-        if how not in data.splits:
-            known = ["official", *data.splits]
-            raise DataError(
-                f"split: {data.name} has none named {how!r}.{did_you_mean(how, known)} Known: "
-                f"{', '.join(known)}, a number of images to hold out, a fraction of them"
-            )
-        return _by_roles(data, data.splits[how])
+        return _by_roles(data, _named(data, how))
     if isinstance(how, Mapping):
         from nas.training.splits import read_split
 
         return _by_roles(data, read_split(how, len(data.train), len(data.test)))
     return _held_out(data, _count(how, len(data.train)))
+
+
+def _named(data: ImageData, name: str) -> Split:
+    if name in data.splits:
+        return data.splits[name]
+    from nas.training.splits import FILES, PUBLISHED, as_a_file
+
+    if name in PUBLISHED and data.name in FILES:
+        raise DataError(as_a_file(data.name, name))
+    known = ["official", *data.splits]
+    raise DataError(
+        f"split: {data.name} has none named {name!r}.{did_you_mean(name, known)} Known: "
+        f"{', '.join(known)}, a number of images to hold out, a fraction of them, {{file: PATH}}"
+    )
 
 
 def _count(how: float, n: int) -> int:
@@ -549,10 +561,7 @@ def image_data(found: Found, limit: int | None = None) -> ImageData:
         raise DataError(f"{found.where}: a channel of the training images is the same everywhere")
     kept_train, kept_test = found.train.first_of_each(limit), found.test.first_of_each(limit)
     train, test = found.train.only(kept_train), found.test.only(kept_test)
-    splits = {
-        name: replace(one, train=one.train[kept_train], test=one.test[kept_test])
-        for name, one in found.splits.items()
-    }
+    splits = cut(found.splits, kept_train, kept_test)
     return ImageData(
         name=found.name,
         train=train.labelled(),
@@ -563,6 +572,16 @@ def image_data(found: Found, limit: int | None = None) -> ImageData:
         splits=MappingProxyType(splits),
         fingerprint=_fingerprint(train, test, classes),
     )
+
+
+def cut(
+    splits: Mapping[str, Split], train: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> dict[str, Split]:
+    """Return splits of the images that are kept, ``(N,)`` of each part."""
+    return {
+        name: replace(one, train=one.train[train], test=one.test[test])
+        for name, one in splits.items()
+    }
 
 
 def _numbers(found: Found) -> tuple[str, ...]:

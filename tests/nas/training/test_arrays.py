@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.training.data import Bytes, DataError, load_data
+from nas.training.archives import ARCHIVES
+from nas.training.data import Bytes, DataError, Split, Statistics, load_data, split
+from spaces.errors import NasError
 from tests.nas.training.sources import random_images
 
 
@@ -180,3 +183,39 @@ def test_only_the_pictures_that_are_kept_are_decoded(tmp_path: Path) -> None:
     assert len(load_data("npz", {"file": file, "train": 4, "limit": 1}).train) == 2
     with pytest.raises(DataError, match=r"picture 2"):
         load_data("npz", {"file": file, "train": 4})
+
+
+def test_a_file_may_stand_for_a_published_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = Split(np.array([0, 1, 0, 1], np.uint8), np.array([2, 2], np.uint8))
+    small = replace(ARCHIVES["cifar10"], n_train=4, n_test=2, splits=lambda: {"nats_valid": halves})
+    monkeypatch.setitem(ARCHIVES, "cifar10", small)
+    file = saved(tmp_path, **packed(random_images(6)))
+    data = load_data("npz", {"file": file, "train": 4, "like": "cifar10"})
+    assert data.mean == tuple(mean / 255 for mean in (125.3, 123.0, 113.9))
+    assert data.std == tuple(std / 255 for std in (63.0, 62.1, 66.7))
+    validation = split(data, "nats_valid").validation
+    assert validation is not None
+    assert torch.equal(validation.images, data.train.images[[1, 3]])
+    with pytest.raises(DataError, match=r"some\.npz: like: cifar10 has 4 images .* here are 3 and"):
+        load_data("npz", {"file": file, "train": 3, "like": "cifar10"})
+    with pytest.raises(NasError, match=r"no published data set named 'cifar'\. Did you mean"):
+        load_data("npz", {"file": file, "train": 4, "like": "cifar"})
+
+
+def test_a_limit_cuts_the_splits_and_statistics_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = Split(np.array([0, 1, 0, 1], np.uint8), np.array([2, 2], np.uint8))
+    small = replace(ARCHIVES["cifar10"], n_train=4, n_test=2, splits=lambda: {"nats_valid": halves})
+    monkeypatch.setitem(ARCHIVES, "cifar10", small)
+    images = random_images(6)
+    options = {"file": saved(tmp_path, **packed(images)), "train": 4, "limit": 1}
+    plain = load_data("npz", options)
+    assert plain.mean == Statistics.of(images[:2].transpose(0, 3, 1, 2)).mean
+    alike = load_data("npz", options | {"like": "cifar10"})
+    assert torch.equal(alike.train.images, plain.train.images)
+    parts = split(alike, "nats_valid")
+    assert parts.validation is not None
+    assert torch.equal(parts.validation.images, plain.train.images[1:])

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from nas.training.data import TEST, TRAIN, VALIDATION, DataError
+from nas.training.data import TEST, TRAIN, VALIDATION, DataError, load_data, split
 from nas.training.splits import cifar10_splits, read_split
+from tests.nas.training.sources import SOURCES
 
 
 def official_text(first: tuple[str, list[int]], second: tuple[str, list[int]]) -> str:
@@ -55,26 +57,26 @@ def test_cifar10s_halves_make_the_published_file() -> None:
 
 
 def test_the_test_images_of_cifar10_are_never_chosen_by() -> None:
-    for split in cifar10_splits().values():
-        assert len(split.test) == 10_000
-        assert (split.test == TEST).all()
+    for each in cifar10_splits().values():
+        assert len(each.test) == 10_000
+        assert (each.test == TEST).all()
     assert (cifar10_splits()["nats_test"].train == TRAIN).all()
 
 
 def test_a_file_that_halves_the_training_images(tmp_path: Path) -> None:
     file = tmp_path / "split.txt"
     file.write_text(official_text(("train", [0, 3]), ("valid", [1])))
-    split = read_split({"file": str(file)}, 5, 2)
-    assert split.train.tolist() == [0, 1, 3, 0, 3]
-    assert split.test.tolist() == [2, 2]
+    read = read_split({"file": str(file)}, 5, 2)
+    assert read.train.tolist() == [0, 1, 3, 0, 3]
+    assert read.test.tolist() == [2, 2]
 
 
 def test_a_file_that_halves_the_test_images(tmp_path: Path) -> None:
     file = tmp_path / "split.txt"
     file.write_text(official_text(("xvalid", [1, 2]), ("xtest", [0, 3])))
-    split = read_split({"file": str(file)}, 3, 4)
-    assert split.train.tolist() == [0, 0, 0]
-    assert split.test.tolist() == [2, 1, 1, 2]
+    read = read_split({"file": str(file)}, 3, 4)
+    assert read.train.tolist() == [0, 0, 0]
+    assert read.test.tolist() == [2, 1, 1, 2]
 
 
 def test_the_file_of_cifar10_gives_the_split_made_here(tmp_path: Path) -> None:
@@ -121,3 +123,23 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_split({"file": str(tmp_path / "bytes")}, 5, 5)
     with pytest.raises(DataError, match=r"split: expected a mapping with the key 'file'"):
         read_split({"path": json.dumps("x")}, 5, 5)
+
+
+@pytest.mark.parametrize("name", ["cifar100", "imagenet16_120"])
+@pytest.mark.parametrize("how", ["nats_test", "nats_valid"])
+def test_what_was_published_as_a_file_says_which(
+    tmp_path: Path, tiny_archives: None, name: str, how: str
+) -> None:
+    data = load_data(name, SOURCES[name](tmp_path))
+    file = {"cifar100": "cifar100-test-split.txt"}.get(name, "imagenet-16-120-test-split.txt")
+    with pytest.raises(DataError, match=rf"^split: '{how}' of {name} .*: fetch {file} from https:"):
+        split(data, how)
+    halves_of_test = list(range(0, len(data.test), 2)), list(range(1, len(data.test), 2))
+    (tmp_path / file).write_text(
+        official_text(("xvalid", halves_of_test[0]), ("xtest", halves_of_test[1]))
+    )
+    parts = split(data, {"file": str(tmp_path / file)})
+    assert len(parts.train) == len(data.train)
+    assert parts.validation is not None
+    assert torch.equal(parts.validation.images, data.test.images[::2])
+    assert torch.equal(parts.test.labels, data.test.labels[1::2])
