@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.jobs import Candidate
+from nas.jobs import BEST, Candidate
 from nas.oracle import Oracle, Score
 from nas.proxies.base import Conditions, ProxySpec
 from nas.run_folder import RECIPE, RESULT
@@ -119,6 +120,27 @@ def _oracle(recipe: dict[str, Any]) -> Oracle:
 def _sign(recipe: dict[str, Any]) -> int:
     """Return what makes a higher score the better one."""
     return -1 if recipe["direction"] == "minimise" else 1
+
+
+def hand_over(run: Path, training: Path) -> bool:
+    """Give a search's folder the weights of its best architecture, where a training has made them.
+
+    Args:
+        run: The search's folder, whose ``best.py`` loads them.
+        training: The training's folder.
+
+    Returns:
+        Whether it did: the training's best is the search's, with as many classes.
+    """
+    search = _read(run)
+    trained = json.loads((training / RESULT).read_text(encoding="utf-8"))
+    row = trained["archs"][trained["best"]]
+    classes = search["recipe"]["conditions"]["num_classes"]
+    if row["arch"] != search["top"][0]["arch"] or len(trained["data"]["classes"]) != classes:
+        return False
+    shutil.copyfile(training / BEST, run / f".{BEST}.partial")
+    (run / f".{BEST}.partial").replace(run / BEST)
+    return True
 
 
 def _read(run: Path) -> dict[str, Any]:

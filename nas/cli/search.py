@@ -177,7 +177,7 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
         space, chosen = best_of(folder.path, wanted.top)
     if shown:
         typer.echo("")
-    wishes = Wishes(out=folder.path / TRAINING, quiet=quiet, shown=shown)
+    wishes = Wishes(out=folder.path / TRAINING, quiet=quiet, shown=shown, run=folder.path)
     train_in(with_archs(wanted.training(), space, chosen), wishes)
 
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
@@ -114,6 +114,8 @@ def train(
         loaded = _loaded(str(found), overrides)
     else:
         loaded = with_archs(_loaded(recipe, overrides), where, found)
+        if Path(target).is_dir():
+            wishes = replace(wishes, run=Path(target))
     train_in(loaded, wishes)
 
 
@@ -148,7 +150,7 @@ def verify(
     loaded = _loaded(recipe, overrides)
     space, chosen = candidates(run, top, top if random is None else random, seed)
     folder = run / "verification" if out is None else out
-    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet)
+    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet, run=run)
     train_in(with_archs(loaded, space, chosen), wishes)
 
 
@@ -196,6 +198,7 @@ class Wishes:
         json_: Where JSON goes.
         quiet: Whether nothing is said.
         shown: Whether the result is shown.
+        run: Folder of the search that found the architectures.
     """
 
     out: Path | None = None
@@ -205,6 +208,7 @@ class Wishes:
     json_: str | None = None
     quiet: bool = False
     shown: bool = True
+    run: Path | None = None
 
 
 def _resumed(path: Path, wishes: Wishes) -> None:
@@ -255,6 +259,11 @@ def _together(
             folder.close()
     if not world.leads:
         return
+    if wishes.run is not None:
+        from nas.verifying import hand_over
+
+        if hand_over(wishes.run, folder.path) and not wishes.quiet:
+            note(f"weights for {wishes.run / 'best.py'} are there")
     if wishes.json_ is not None:
         emit_json(summary, wishes.json_)
     if wishes.json_ != "-" and wishes.shown:

@@ -92,6 +92,7 @@ def test_a_search_that_trains_what_it_found(tmp_path: Path) -> None:
     trained = json.loads((out / "training" / "result.json").read_text())
     found = json.loads((out / "result.json").read_text())
     assert [row["arch"] for row in trained["archs"]] == [row["arch"] for row in found["top"][:2]]
+    assert (out / "best.safetensors").exists() == (trained["best"] == 0)
     # Killed between search and training, it is not finished: the same command goes on.
     (out / "training" / "result.json").unlink()
     again = RUNNER.invoke(search_app, [*words, "--out", str(out)])

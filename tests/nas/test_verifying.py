@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from nas import card
 from nas.cli import app, search_app
 from nas.jobs import summarise_training
-from nas.verifying import SAME_SIZE, best_of, candidates
+from nas.verifying import SAME_SIZE, best_of, candidates, hand_over
 from spaces import SPACES
 from spaces.errors import NasError
 from tests.nas.test_jobs import recipe
@@ -57,6 +57,19 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("[]")
     with pytest.raises(NasError, match="not the result of a search"):
         best_of(tmp_path, 1)
+
+
+def test_weights_of_the_best_go_to_the_search(run: Path, tmp_path: Path) -> None:
+    best = json.loads((run / "result.json").read_text())["top"][0]["arch"]
+    training = {"archs": [{"arch": best}], "best": 0, "data": {"classes": ["a"] * 10}}
+    (tmp_path / "best.safetensors").write_bytes(b"weights")
+    for change, there in (({"data": {"classes": ["a"]}}, False), ({}, True)):
+        (tmp_path / "result.json").write_text(json.dumps({**training, **change}))
+        assert hand_over(run, tmp_path) is there
+        assert (run / "best.safetensors").exists() is there
+    training["archs"] = [{"arch": "another"}]
+    (tmp_path / "result.json").write_text(json.dumps(training))
+    assert not hand_over(run, tmp_path)
 
 
 def made_up(accuracies: dict[str, list[float]], scores: dict[str, list[float]]) -> dict[str, Any]:
