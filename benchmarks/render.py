@@ -413,7 +413,29 @@ def design_speed() -> str:
     return "\n".join([*lines, "", told, where(result["environment"])])
 
 
+def loader() -> str:
+    """Return what loading costs beside a step, by device."""
+    lines = [
+        "| device | precision | loader ms | step ms | share, median (min to max) | bar |",
+        "|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for path in sorted(RESULTS.glob("loader*.json")):
+        result = load(path.stem)
+        share, place = result["share_percent"], result["environment"]
+        layout = ", channels last" if result["channels_last"] else ""
+        lines.append(
+            f"| {place['device_name']} | {result['dtype']}{layout} | "
+            f"{result['loader_ms']['median']:.2f} | {result['step_ms']['median']:,.1f} | "
+            f"{share['median']:.2f} % ({share['low']:.2f} to {share['high']:.2f}, "
+            f"n = {result['n']}) | < 5 % |"
+        )
+        notes.append(where(place))
+    return "\n".join([*lines, "", *notes])
+
+
 TABLES = {
+    "loader": loader,
     "designed": designed,
     "designed-published": designed_published,
     "designed-transfer": designed_transfer,
