@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded
+from nas.cli.progress import Bar
 from nas.wording import duration
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
-    import rich.progress
-
     from nas.design.formula import Formula
     from nas.designing import Progress
 
@@ -26,8 +23,6 @@ Examples:
   nas design my_design.yaml seed=1 evolution.epochs=5 --out mine.yaml
   nas rank --truth nats_tss.csv.gz:c10_test_200 --proxy formula:mine.yaml,meco
 """
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 @guarded
@@ -113,60 +108,19 @@ def _show(found: Formula, path: Path) -> None:
     )
 
 
-class _Progress:
-    """Says how far a design is: a bar on a terminal, now and then a plain line elsewhere."""
+class _Progress(Bar):
+    """Says how far a design is."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: rich.progress.Progress | None = None
-        self._stage = ""
-        self._began = self._shown = time.monotonic()
-        self._first = 0
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty() and not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[state]}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__(quiet=quiet)
+        self._stage, self._began, self._first = "", time.monotonic(), 0
 
     def __call__(self, told: Progress) -> None:
         """Show one more step."""
-        if self._quiet:
-            return
         if told.stage != self._stage:
             self._stage, self._began, self._first = told.stage, time.monotonic(), told.done - 1
-            self._shown = 0.0
-            if self._bar is not None:
-                self._bar.add_task(told.stage, total=told.total, state="")
-        state = self._state(told)
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[-1], completed=told.done, state=state)
-        elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or told.done == told.total:
-            self._shown = time.monotonic()
-            note(f"  {told.stage}: {told.done:,} of {told.total:,}, {state}")
-
-    def _state(self, told: Progress) -> str:
-        """Return the best so far, and the time that is left."""
+            self.stage(told.total, told.stage)
         took = time.monotonic() - self._began
         left = took / max(1, told.done - self._first) * (told.total - told.done)
         best = "" if told.best is None else f"best Kendall {told.best:.3f}, "
-        return f"{best}{duration(left)} left"
+        self.show(told.done, f"{best}{duration(left)} left")

@@ -1,4 +1,4 @@
-"""How far a search is: a bar on a terminal, now and then a plain line elsewhere."""
+"""How far a command is: a bar on a terminal, now and then a plain line elsewhere."""
 
 from __future__ import annotations
 
@@ -11,31 +11,40 @@ from nas.cli.console import note
 from nas.wording import duration, number_text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    import rich.progress
 
     from nas.engine import Trial
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class SearchProgress:
-    """Shows rate, best score so far and time left while trials come in."""
+class Bar:
+    """A bar for each stage of a command, or plain lines where nobody could see one move."""
 
-    def __init__(self, budget: int, *, quiet: bool) -> None:
-        self.budget = budget
-        self.n_done = 0
-        self.best: float | None = None
-        self._n_new = 0
-        self._seconds = 0.0
-        self._quiet = quiet
-        self._bar: Progress | None = None
-        self._shown = time.monotonic()
+    def __init__(self, *, quiet: bool) -> None:
+        """Show nothing yet.
+
+        Args:
+            quiet: Whether nothing is said at all.
+        """
+        self.quiet = quiet
+        self._bar: rich.progress.Progress | None = None
+        self._total, self._shown = 0.0, time.monotonic()
+        self._name, self._percent = "", False
 
     def __enter__(self) -> Self:
         self._shown = time.monotonic()
-        if sys.stderr.isatty() and not self._quiet:
-            self._bar = _bar()
-            self._bar.add_task("", total=self.budget, state="starting")
+        if sys.stderr.isatty() and not self.quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.fields[state]}", markup=False),
+                console=Console(stderr=True),
+                transient=True,
+            )
             self._bar.start()
         return self
 
@@ -48,6 +57,56 @@ class SearchProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def stage(self, total: float, name: str = "", *, percent: bool = False) -> None:
+        """Begin a stage.
+
+        Args:
+            total: What :meth:`show` counts up to.
+            name: Of the stage.
+            percent: Whether to say a share rather than a count.
+        """
+        self._total, self._name, self._percent = total, name, percent
+        if self._bar is not None:
+            self._bar.add_task(name, total=total, state="starting")
+
+    def show(self, done: float, state: str, *, at_the_end: bool = True) -> None:
+        """Say how far the stage is.
+
+        Args:
+            done: Of its total.
+            state: What else there is to say.
+            at_the_end: Whether a plain line has to say that all is done.
+        """
+        if self.quiet:
+            return
+        if self._percent:
+            text = f"{100 * done / self._total:.0f} %, {state}"
+        else:
+            text = f"{done:,} of {self._total:,}, {state}"
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[-1], completed=done, state=text)
+        elif now - self._shown >= SECONDS_BETWEEN_LINES or (at_the_end and done >= self._total):
+            self._shown = now
+            note(f"  {self._name + ': ' if self._name else ''}{text}")
+
+
+class SearchProgress(Bar):
+    """Shows rate, best score so far and time left while trials come in."""
+
+    def __init__(self, budget: int, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self.budget = budget
+        self.n_done = 0
+        self.best: float | None = None
+        self._n_new = 0
+        self._seconds = 0.0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.stage(self.budget)
+        return self
+
     def __call__(self, trial: Trial) -> None:
         """Take one more trial into account."""
         self.n_done += 1
@@ -55,13 +114,7 @@ class SearchProgress:
             self._n_new += 1
             self._seconds += trial.seconds
         self.best = trial.best
-        if self._quiet:
-            return
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self.n_done, state=self.state())
-        elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
-            self._shown = time.monotonic()
-            note(f"  {self.n_done:,} of {self.budget:,}, {self.state()}")
+        self.show(self.n_done, self.state(), at_the_end=False)
 
     def state(self) -> str:
         """Return best so far, rate and time left, for a person."""
@@ -72,16 +125,3 @@ class SearchProgress:
         rate = self._n_new / max(self._seconds, 1e-9)
         left = (self.budget - self.n_done) / rate
         return f"{best}, {rate:.1f}/s, {duration(left)} left"
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    return Progress(
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-    )

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import typer
 
 from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.progress import Bar
 from nas.wording import duration
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from nas.jobs import Candidate, Told, TrainingFolder, TrainRecipe
     from nas.training.world import World
 
@@ -37,8 +34,6 @@ Examples:
   nas verify runs/2025-01-31_142500-cifar10_meco --recipe train_fast data.root=data
   nas verify runs/2025-01-31_142500-smoke --top 5 --recipe train_digits epochs=6
 """
-
-SECONDS_BETWEEN_LINES = 10.0
 
 RecipeName: TypeAlias = Annotated[
     str | None,
@@ -317,8 +312,8 @@ def _show(summary: dict[str, Any], folder: TrainingFolder) -> None:
     note(f"page: {folder.path / 'report.html'}")
 
 
-class TrainingProgress:
-    """How far a training is: a bar on a terminal, now and then a plain line elsewhere."""
+class TrainingProgress(Bar):
+    """Says how far a training is."""
 
     def __init__(self, folder: TrainingFolder, *, quiet: bool) -> None:
         """Take what there is to do.
@@ -327,60 +322,25 @@ class TrainingProgress:
             folder: Of the training.
             quiet: Whether nothing is said.
         """
-        recipe = folder.recipe
+        super().__init__(quiet=quiet)
         self._jobs = folder.jobs()
-        self._total = len(self._jobs) * recipe.epochs
-        self._quiet = quiet
+        self._epochs = len(self._jobs) * folder.recipe.epochs
         self._done: dict[Any, float] = {}
-        self._bar: Progress | None = None
         self._first: tuple[float, float] | None = None  # when, and how far that was
-        self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                BarColumn(bar_width=30),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TextColumn("{task.fields[state]}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bar.add_task("", total=self._total, state="starting")
-            self._bar.start()
+        super().__enter__()
+        self.stage(self._epochs, percent=True)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def __call__(self, told: Told) -> None:
         """Show one more step."""
-        if self._quiet:
-            return
         step, now = told.step, time.monotonic()
-        self._done[told.job] = step.epoch - 1 + step.step / step.steps
         # Of a job that was not heard of before, the epochs before its first step were done before.
+        self._done[told.job] = step.epoch - 1 + step.step / step.steps
         done = math.fsum(self._done.values())
         if self._first is None:
             self._first = now, done
-        state = self._state(told, now, done)
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, state=state)
-        elif now - self._shown >= SECONDS_BETWEEN_LINES or done >= self._total:
-            self._shown = now
-            note(f"  {100 * done / self._total:.0f} %, {state}")
-
-    def _state(self, told: Told, now: float, done: float) -> str:
-        assert self._first is not None
-        step = told.step
         began, before = self._first
         number = self._jobs.index(told.job) + 1
         text = f"job {number} of {len(self._jobs)}, epoch {step.epoch} of {step.epochs}"
@@ -388,5 +348,5 @@ class TrainingProgress:
         if step.done is not None and step.done.validation_accuracy is not None:
             text += f", validation {step.done.validation_accuracy:.2f} %"
         if done > before:
-            text += f", {duration((now - began) / (done - before) * (self._total - done))} left"
-        return text
+            text += f", {duration((now - began) / (done - before) * (self._epochs - done))} left"
+        self.show(done, text)

@@ -358,7 +358,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     os.close(ours)
     table, _ = process.communicate(timeout=60)
     assert process.returncode == 0, shown
-    assert "2000/2000" in shown
+    assert "2,000 of 2,000" in shown
     assert "best " in shown
     assert "/s, " in shown
     assert b"\x1b" not in table
