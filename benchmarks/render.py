@@ -434,7 +434,53 @@ def loader() -> str:
     return "\n".join([*lines, "", *notes])
 
 
+def reproduced() -> str:
+    """Return trained accuracies beside tabulated ones."""
+    result = load("reproduce")
+    told = result["cells"]
+    lines = ["| cell | parameters | trained here, % | `c10_test_12`, % |", "|---|---|---|---|"]
+    for row in told["cells"]:
+        lines.append(
+            f"| `{row['arch']}` | {row['params']:,} | {row['accuracy']:.2f} | {row['truth']:.2f} |"
+        )
+    held = told["agreement"]
+    lines += [
+        "",
+        f"{told['images']:,} training images, {told['epochs']} epochs, one seed: Kendall "
+        f"{held['kendall']:.2f} [{held['low']:.2f}, {held['high']:.2f}], n = {held['n']}.",
+    ]
+    return "\n".join([*lines, where(result["environment"])])
+
+
+def jpeg() -> str:
+    """Return what JPEG costs."""
+    told = load("reproduce")["jpeg"]
+    lines = ["| trained on | tested on exact images, % | on JPEG, % |", "|---|---|---|"]
+    for name, row in told.items():
+        own = row["cells"][0]["accuracy"]
+        exact, lossy = (own, row["others"]) if name == "exact" else (row["others"], own)
+        lines.append(f"| {name} | {exact:.2f} | {lossy:.2f} |")
+    row = told["exact"]
+    lines += ["", f"{row['images']:,} training and 1,017 test images, {row['epochs']} epochs."]
+    return "\n".join(lines)
+
+
+def fast() -> str:
+    """Return `train_fast` beside `train_nats_12`."""
+    told = load("reproduce")["fast"]
+    lines = ["| recipe | epochs | test accuracy, % | seconds |", "|---|---|---|---|"]
+    for name, row in told.items():
+        cell = row["cells"][0]
+        lines.append(
+            f"| `{name}` | {row['epochs']} | {cell['accuracy']:.2f} | {row['seconds']:,.0f} |"
+        )
+    return "\n".join([*lines, "", f"{row['images']:,} training images."])
+
+
 TABLES = {
+    "reproduced": reproduced,
+    "jpeg": jpeg,
+    "fast": fast,
     "loader": loader,
     "designed": designed,
     "designed-published": designed_published,
