@@ -284,6 +284,7 @@ def test_hostile_pickles_are_refused_among_arrays_as_well(tmp_path: Path, attack
 
 
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n"
+EMPTY = ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btR"
 
 
 @pytest.mark.parametrize(
@@ -291,22 +292,33 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n"
     [
         ARRAY + b"(cnumpy\nndarray\n(K\x05tU\x01btR.",  # not empty
         ARRAY + b"(ccollections\nOrderedDict\n(K\x00tU\x01btR.",  # of another kind
-        b"cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.",  # made directly, and huge
-        ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x02tU\x02u1\x89U\x02abtb.",
-        ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btR}U\x05arrayK\x01sb.",  # BUILD by attributes
+        EMPTY + b"(K\x01(K\x02tU\x02u1\x89U\x02abtb.",  # the type is a text
+        EMPTY + b"}U\x05arrayK\x01sb.",  # BUILD by attributes
         b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.",
         pickle.dumps({"data": np.array([None], dtype=object)}, protocol=2),
         pickle.dumps({"data": np.zeros(2, [("x", "f8")])}, protocol=2),
         pickle.dumps({"data": np.zeros(2, "U3")}, protocol=2),
         pickle.dumps({"data": np.zeros(2, "M8[s]")}, protocol=2),
         pickle.dumps({"data": np.ma.masked_array([1, 2], [True, False])}, protocol=2),
-        b"}U\x04data" + ARRAY + b"(cnumpy\nndarray\n(K\x00tU\x01btRs.",  # nothing put in
-        b"",
-        b"]N.",
     ],
 )
 def test_only_plain_arrays_are_made(content: bytes) -> None:
-    with pytest.raises(NasError, match=r"^here: "):
+    with pytest.raises(UnsafePickle, match=r"^here: refused"):
+        load_arrays(content, "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.", "not a readable pickle"),  # made directly
+        (b"}U\x04data" + EMPTY + b"s.", "an array without content"),
+        (EMPTY + b".", "expected a dict"),
+        (b"", "not a readable pickle"),
+        (b"]N.", "expected a dict|not a readable"),
+    ],
+)
+def test_a_pickle_without_a_dict_of_arrays_is_an_error(content: bytes, message: str) -> None:
+    with pytest.raises(UnreadablePickle, match=rf"^here: .*({message})"):
         load_arrays(content, "here")
 
 

@@ -104,11 +104,11 @@ def registered(
 def packed(
     archive: Archive, files: Mapping[str, bytes], extra: Mapping[str, bytes] | None = None
 ) -> bytes:
-    """Return a tar.gz of the files in their folder, and of extra members by their full names."""
+    """Return a tar.gz of the files in their folder, and then of extra members by full names."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         members = {f"{archive.folder}/{name}": content for name, content in files.items()}
-        for name, content in {**(extra or {}), **members}.items():
+        for name, content in {**members, **(extra or {})}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))

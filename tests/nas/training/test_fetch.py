@@ -24,6 +24,7 @@ class Mirror:
 
     files: dict[str, bytes]
     ranges: bool = True  # whether it gives parts
+    from_start: bool = False  # whether a "part" is all of it again
     cut_after: list[int] = field(default_factory=list)  # bytes per answer, until the list is empty
     status: int | None = None  # answer everything with this
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         start = 0
         if wanted and mirror.ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            start = 0 if mirror.from_start else start
             if start >= len(content):
                 self.send_error(416)
                 return
@@ -152,6 +154,15 @@ def test_a_server_without_parts_begins_anew(serve: Any, tmp_path: Path) -> None:
     fetch.fetch(archive, str(tmp_path), url=mirror.url)
     assert (tmp_path / NAME).read_bytes() == tar
     assert len(mirror.asked) == 1
+
+
+def test_a_part_that_begins_elsewhere_is_not_appended(serve: Any, tmp_path: Path) -> None:
+    archive, tar = known()
+    (tmp_path / f"{NAME}.partial").write_bytes(tar[:3000])
+    mirror = serve(Mirror({f"/{NAME}": tar}, from_start=True))
+    fetch.fetch(archive, str(tmp_path), url=mirror.url)
+    assert (tmp_path / NAME).read_bytes() == tar
+    assert asked(mirror) == ["bytes=3000-"]
 
 
 @pytest.mark.parametrize("size", [3000, 10**7])
