@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from nas import plain_yaml
 from nas.recipe import (
@@ -40,6 +40,7 @@ from nas.recipe import (
     check_device_name,
     choice_of,
     load_kind,
+    located,
     refuse,
     resolve_recipe_path,
     run_name,
@@ -83,8 +84,13 @@ class AugmentSection(Section):
     )
 
 
-def _data(value: object) -> Choice:
-    return choice_of(DATA, "data set", value)
+_PATHS = ("root", "file")  # options of data sets that are looked up in folders
+
+
+def _data(value: object, info: ValidationInfo) -> Choice:
+    chosen = choice_of(DATA, "data set", value)
+    found = {key: located(chosen.options[key], info) for key in _PATHS if key in chosen.options}
+    return Choice(name=chosen.name, options=chosen.options | found)
 
 
 def _optimiser(value: object) -> Choice:
@@ -101,12 +107,14 @@ def _candidates(value: object) -> object:
     return [{"arch": each} if isinstance(each, str) else each for each in value]
 
 
-def _split(value: object) -> object:
+def _split(value: object, info: ValidationInfo) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int | float | dict):
         raise refuse(
             "expected 'official', 'nats_test', 'nats_valid', a mapping with the key 'file', or how "
             f"many training images (a number or a share of them) validate, got {shown(value)}"
         )
+    if isinstance(value, dict) and isinstance(value.get("file"), str):
+        return {**value, "file": located(value["file"], info)}
     return value
 
 
@@ -124,7 +132,7 @@ class TrainRecipe(Section):
         default=[], description="What to train; official strings, or mappings with one."
     )
     data: Annotated[Choice, BeforeValidator(_data)] = Field(
-        default_factory=lambda: _data("digits"),
+        default_factory=lambda: choice_of(DATA, "data set", "digits"),
         description="Images: a name, or a mapping with a name and options.",
     )
     split: Annotated[str | int | float | dict[str, str], BeforeValidator(_split)] = Field(

@@ -195,6 +195,19 @@ def _existing(text: str, info: ValidationInfo) -> str:
     raise refuse(f"no such file: {text!r}; looked in {looked}")
 
 
+def located(text: str, info: ValidationInfo) -> str:
+    """Return the absolute path of a file or folder that need not be there yet.
+
+    Looked up from the current folder, then from that of the recipe; where it is in neither, it is
+    that of the current folder.
+    """
+    expanded = _expanded(text)
+    for folder in (Path.cwd(), *(info.context or {}).get("folders", [])):
+        if (folder / expanded).exists():
+            return str((folder / expanded).resolve())
+    return str(Path.cwd() / expanded)
+
+
 def benchmark_column(text: str, info: ValidationInfo) -> str:
     """Return ``FILE:COLUMN`` with an absolute path."""
     path, colon, column = text.rpartition(":")

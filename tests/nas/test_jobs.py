@@ -228,6 +228,22 @@ def test_killed_at_ten_moments_it_goes_on_to_the_same_numbers(tmp_path: Path) ->
     kill_and_resume(tmp_path, moments=10, epochs=8)
 
 
+def test_paths_are_those_of_the_recipe_and_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    (there / "images").mkdir(parents=True)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    path = there / "mine.yaml"
+    path.write_text("data: {name: cifar10, root: images}\nsplit: {file: halves.txt}\n")
+    made = load_train_recipe(path)
+    assert made.data.options["root"] == str(there / "images")
+    assert made.split == {"file": str(here / "halves.txt")}  # in neither: it may come yet
+    (here / "images").mkdir()
+    assert load_train_recipe(path).data.options["root"] == str(here / "images")
+
+
 def train_as_listed(folder: Path, override: str) -> None:
     made = load_train_recipe(resolve_recipe_path("train_digits", "train"), [override])
     run(folder, with_archs(made, "nats_tss", made.archs))
