@@ -148,7 +148,8 @@ def main() -> None:
             for recipe in ("train_nats_12", "train_fast")
         }
     told_of = environment(device=args.device, seed=777)
-    told_of["command"] = ["reproduce.py", "DATA", *sys.argv[2:]]
+    words = [word for word in sys.argv[2:] if "/" not in word]  # no path of this machine
+    told_of["command"] = ["reproduce.py", "DATA", *words]
     args.out.write_text(json.dumps({**result, "environment": told_of}, indent=1) + "\n")
 
 

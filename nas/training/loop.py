@@ -192,6 +192,8 @@ class _Job:
         self.plan, self.world = plan, world
         self.device = world.device(plan.device)
         self.epochs: list[Epoch] = []
+        # MPS has no float64.
+        self._exact = torch.float32 if self.device.startswith("mps") else torch.float64
         self._data, self._augment, self._seed = data, augment, seed
         layout = torch.channels_last if plan.channels_last else torch.contiguous_format
         self._network = network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
@@ -230,7 +232,7 @@ class _Job:
         """Train for one more epoch."""
         began = time.perf_counter()
         number, steps = len(self.epochs), len(train)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, right, images
+        sums = torch.zeros(3, dtype=self._exact, device=self.device)  # loss, right, images
         rate, told = 0.0, began
         self._network.train()
         with seeded_torch(self._seed, "training", number, self.world.rank, device=self.device):
@@ -318,7 +320,7 @@ class _Job:
         network.eval()
         classes = len(self._data.classes)
         confusion = torch.zeros(classes * classes, dtype=torch.int64, device=self.device)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = torch.zeros((), dtype=self._exact, device=self.device)
         for batch, labels in self.loader(images, training=False).epoch(0):
             with self._cast():
                 logits = self._of_classes(network(batch))
