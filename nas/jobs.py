@@ -32,10 +32,12 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from nas import plain_yaml
+from nas.builder import builder
 from nas.recipe import (
     Choice,
     Kind,
     Section,
+    TrainSection,
     benchmark_column,
     check_device_name,
     choice_of,
@@ -230,6 +232,16 @@ def load_train_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainRecipe:
     recipe = load_kind(TRAIN, path, overrides)
     assert isinstance(recipe, TrainRecipe)
     return recipe
+
+
+def training_of(section: TrainSection) -> TrainRecipe:
+    """Return the recipe that the ``train`` section of a search asks for, without architectures.
+
+    Raises:
+        NasError: A setting that cannot be.
+    """
+    path = resolve_recipe_path(section.recipe, "train")
+    return load_train_recipe(path, overrides_of(section.set))
 
 
 def with_archs(recipe: TrainRecipe, space: str, archs: Iterable[Candidate]) -> TrainRecipe:
@@ -596,7 +608,6 @@ def _leave(
 ) -> None:
     """Write what a person and a program take away."""
     from nas.card import best_result, page, pictures
-    from nas.report import builder
 
     recipe, numbers = folder.recipe, [job.number for job in jobs]
     drawn = pictures(summary, results, numbers)

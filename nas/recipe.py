@@ -46,7 +46,6 @@ from spaces.errors import NasError, did_you_mean, look_up
 
 if TYPE_CHECKING:
     from nas.benchmark.table import Truth
-    from nas.jobs import TrainRecipe
 
 COMMAND_LINE = "<command line>"
 DEFAULT_STRATEGY = "evolution"
@@ -337,22 +336,6 @@ class TrainSection(Section):
     set: dict[str, Any] = Field(
         default={}, description="Settings of that recipe by dotted key, such as data.root."
     )
-
-    @model_validator(mode="after")
-    def _is_a_training(self) -> TrainSection:
-        try:
-            self.training()
-        except NasError as error:  # now, not when the search is over
-            raise refuse(str(error)) from None
-        return self
-
-    def training(self) -> TrainRecipe:
-        """Return the recipe of the training, without architectures."""
-        # Late: few recipes train, and that one is made of this one's parts.
-        from nas.jobs import load_train_recipe, overrides_of
-
-        path = resolve_recipe_path(self.recipe, "train")
-        return load_train_recipe(path, overrides_of(self.set))
 
 
 class Recipe(Section):

@@ -23,8 +23,7 @@ uninterrupted search. ``--resume`` may raise the budget, or report on a finished
 from __future__ import annotations
 
 import csv
-import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -32,6 +31,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from nas.benchmark import Truth
+from nas.builder import builder
 from nas.drawing import draw_arch, draw_scores
 from nas.engine import Result, ResultArch, Trial
 from nas.recipe import Recipe, load_recipe
@@ -232,66 +232,4 @@ def verdict_text(summary: dict[str, Any]) -> str:
     return (
         f"{what}: {best['truth']:.2f}{unit}, rank {best['rank']:,} of {table['n']:,}; "
         f"best possible {table['best_possible']:.2f}{unit}"
-    )
-
-
-_BUILDER = string.Template('''\
-"""The best network of "$name": $what, $costs.
-
-    from best import build, load
-    network = build()        # freshly initialised
-    network = load()         # with the weights in best.safetensors, once it is trained
-                             # (nas train RUN --recipe ...)
-"""
-
-from pathlib import Path
-
-from torch import nn
-
-from spaces import SPACES
-
-SPACE = $space
-ARCH = $arch
-NUM_CLASSES = $num_classes
-
-
-def build(num_classes: int = NUM_CLASSES) -> nn.Module:
-    """Return the full-size network, freshly initialised."""
-    space = SPACES[SPACE]
-    return space.build(space.from_str(ARCH), num_classes=num_classes)
-
-
-def load(
-    path: Path = Path(__file__).with_name("best.safetensors"), num_classes: int = NUM_CLASSES
-) -> nn.Module:
-    """Return the network with trained weights, in evaluation mode."""
-    from safetensors.torch import load_model
-
-    network = build(num_classes)
-    load_model(network, path)
-    return network.eval()
-
-
-if __name__ == "__main__":
-    print(build())
-''')
-
-
-def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classes: int) -> str:
-    """Return the text of ``best.py``.
-
-    Args:
-        name: Of the run.
-        what: Of the network, such as its score.
-        space: Where it lives.
-        row: Its ``arch`` (official string), ``params`` and ``flops``.
-        num_classes: Width of the classifier.
-    """
-    return _BUILDER.substitute(
-        name=name,
-        what=what,
-        costs=costs_text(row["params"], row["flops"]),
-        space=repr(space),
-        arch=repr(row["arch"]),
-        num_classes=num_classes,
     )

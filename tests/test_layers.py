@@ -18,7 +18,7 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing", "own"},
-    {"run_folder", "templates"},
+    {"run_folder", "templates", "builder"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design"},
     {"oracle", "explanation", "scoring"},

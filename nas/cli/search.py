@@ -114,6 +114,10 @@ def _check(recipe: Recipe) -> Truth | None:
     with warnings.catch_warnings():
         warnings.simplefilter("always", DirectionWarning)  # whatever Python was started with
         recipe.searcher(cache=None)
+    if recipe.train is not None:
+        from nas.jobs import training_of
+
+        training_of(recipe.train)
     return recipe.truth()
 
 
@@ -166,7 +170,7 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
 def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool) -> None:
     """Train the best that was found."""
     from nas.cli.train import Wishes, train_in
-    from nas.jobs import with_archs
+    from nas.jobs import training_of, with_archs
     from nas.report import TRAINING
     from nas.verifying import best_of, candidates
 
@@ -178,7 +182,7 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
     if shown:
         typer.echo("")
     wishes = Wishes(out=folder.path / TRAINING, quiet=quiet, shown=shown, run=folder.path)
-    train_in(with_archs(wanted.training(), space, chosen), wishes)
+    train_in(with_archs(training_of(wanted), space, chosen), wishes)
 
 
 def _show(summary: dict[str, Any]) -> None:

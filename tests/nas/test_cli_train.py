@@ -107,7 +107,6 @@ def test_a_search_that_trains_what_it_found(tmp_path: Path) -> None:
     [
         ("recipe: train_digit", "train.recipe: no such file: 'train_digit'"),
         ("recipe: train_digits\n  top: 20", r"train.top is 20, but only report.top = 10"),
-        ("recipe: train_digits\n  set: {epochs: 0}", "epochs: must be at least 1"),
         ("recipe: train_digits\n  tpo: 1", "train.tpo: unknown key; did you mean 'top'"),
         ("top: 1", "train.recipe: required"),
     ],
@@ -115,6 +114,14 @@ def test_a_search_that_trains_what_it_found(tmp_path: Path) -> None:
 def test_a_mistake_about_training_is_told_before_the_search(text: str, message: str) -> None:
     with pytest.raises(Exception, match=re.escape(message)):
         parse_recipe(f"space: nats_tss\nproxy: meco\ntrain:\n  {text}\n", "r.yaml")
+
+
+def test_settings_of_the_training_are_checked_before_the_search(tmp_path: Path) -> None:
+    words = ["smoke", "train.recipe=train_digits", "train.set={epochs: 0}"]
+    done = RUNNER.invoke(search_app, [*words, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "epochs: must be at least 1" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_tensorboard_is_written_where_it_is_installed(tmp_path: Path) -> None:
