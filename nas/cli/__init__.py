@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=_SETTINGS,
-    help="Zero-shot neural architecture search: find a good network without training any.",
+    help="Zero-shot neural architecture search: find a good network, then train that one.",
 )
 search_app = typer.Typer(
     rich_markup_mode=None,
@@ -61,7 +61,7 @@ def _nas(
         ),
     ] = False,
 ) -> None:
-    """Find a good network without training any."""
+    """Find a good network, then train that one."""
 
 
 app.command("search", epilog=EXAMPLES, no_args_is_help=True)(search)
