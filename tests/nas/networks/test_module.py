@@ -186,7 +186,7 @@ class Tokens(nn.Module):
 
 
 #: They need an architecture of a space, building blocks, or images of a few pixels.
-ELSEWHERE = {"sed", "params", "flops", "linear_regions"}
+ELSEWHERE = {"sed", "params", "flops", "linear_regions", "formula"}
 ELSEWHERE |= {"az_expressivity", "az_progressivity", "az_trainability"}
 ELSEWHERE |= {"decorrelation", "norm_growth", "entropy_flow", "ensemble", "zero_shot", "predicted"}
 
