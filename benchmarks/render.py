@@ -440,8 +440,9 @@ def reproduced() -> str:
     told = result["cells"]
     lines = ["| cell | parameters | trained here, % | `c10_test_12`, % |", "|---|---|---|---|"]
     for row in told["cells"]:
+        arch = row["arch"].replace("|", "\\|")
         lines.append(
-            f"| `{row['arch']}` | {row['params']:,} | {row['accuracy']:.2f} | {row['truth']:.2f} |"
+            f"| `{arch}` | {row['params']:,} | {row['accuracy']:.2f} | {row['truth']:.2f} |"
         )
     held = told["agreement"]
     lines += [

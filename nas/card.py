@@ -57,9 +57,11 @@ def _holds(told: Mapping[str, float]) -> str:
 
 def _gain_text(gain: Mapping[str, Any]) -> str:
     top, random = gain["n"]
+    way = "better" if gain["points"] >= 0 else "worse"
     sure = "" if gain["low"] > 0 or gain["high"] < 0 else "; the interval holds 0"
     return (
-        f"The {top} found are {gain['points']:+.2f} points from {random} random ones of their size "
+        f"The {top} found are {abs(gain['points']):.2f} points {way} than {random} random ones of "
+        "their size "
         f"[{gain['low']:+.2f}, {gain['high']:+.2f}] on average{sure}; the best of either "
         f"{gain['best_top']:.2f} and {gain['best_random']:.2f} %."
     )

@@ -106,7 +106,7 @@ def test_the_verdict_holds_where_it_holds() -> None:
     sentences = " ".join(card.verdict(summary))
     assert "Kendall 1.00" in sentences
     assert "the ranking held" in sentences
-    assert "The 6 found are +20.00 points from 6 random ones of their size" in sentences
+    assert "The 6 found are 20.00 points better than 6 random ones of their size [+1" in sentences
 
 
 def test_the_verdict_does_not_hold_where_it_does_not() -> None:
@@ -130,7 +130,7 @@ def test_verify_from_the_command_line(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "random" in done.output
-    assert "points from 2 random ones of their size" in done.output
+    assert "than 2 random ones of their size" in done.output
     summary = json.loads((run / "verification" / "result.json").read_text())
     assert [row["group"] for row in summary["archs"]] == ["top", "top", "random", "random"]
     assert (run / "verification" / "by_score.png").is_file()
