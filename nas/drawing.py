@@ -231,6 +231,35 @@ def draw_scores(
     return figure
 
 
+def draw_front(
+    points: Sequence[Sequence[float]], front: Sequence[int], *, title: str, names: Sequence[str]
+) -> Figure:
+    """Draw what was scored by its first two objectives, and the front of trade-offs.
+
+    Args:
+        points: One row per architecture that was scored, in the objectives' own units.
+        front: Which of them are on the front, in the order of the first objective.
+        title: The heading.
+        names: The objectives, for the axes; the first goes upwards.
+    """
+    values = np.asarray([list(point[:2]) for point in points], dtype=float).reshape(-1, 2)
+    figure = _figure(7.0, 4.5, layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(
+        values[:, 1], values[:, 0], s=12 if len(values) <= 1000 else 4, color=_POINT,
+        linewidths=0, label="architecture",
+    )  # fmt: skip
+    best = values[list(front)]
+    axes.plot(best[:, 1], best[:, 0], "o-", color=_BEST, markersize=4, linewidth=1.2, label="front")
+    axes.set_xlabel(names[1])
+    axes.set_ylabel(names[0])
+    axes.set_title(textwrap.shorten(title, 80), fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
 def _figure(width: float, height: float, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's
     from matplotlib.figure import Figure  # late: a program that draws nothing should not load it
 

@@ -20,7 +20,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -37,11 +37,15 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from nas import plain_yaml
 from nas.engine import BATCH, Searcher
+from nas.hardware.source import MEASURE
+from nas.limits import parse_bounds
+from nas.objectives import OWN, parse_objective
 from nas.plain_yaml import Document, Problem, YamlError, dotted
 from nas.proxies import PROXIES
 from nas.proxies.base import ProxySpec
+from nas.quantities import QUANTITIES
 from searchers import STRATEGIES
-from spaces import SPACES
+from spaces import SPACES, Space
 from spaces.errors import NasError, did_you_mean, look_up
 
 if TYPE_CHECKING:
@@ -87,6 +91,15 @@ class Choice(Section):
 def refuse(text: str) -> PydanticCustomError:
     """Return the error by which a validator refuses a value, in our own words."""
     return PydanticCustomError("refused", "{text}", {"text": text})
+
+
+def find_space(name: str) -> Space:
+    """Return a space by name.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    return look_up(SPACES, name, kind="space")
 
 
 def space_name(name: str) -> str:
@@ -297,6 +310,60 @@ class ReportSection(Section):
     folder: str = Field(default="runs", min_length=1, description="Where run folders are made.")
 
 
+def _bound(value: object, info: ValidationInfo) -> object:
+    """Return what bounds a quantity, after it could be read."""
+    if value is not None:
+        try:
+            parse_bounds(str(info.field_name), value)
+        except NasError as error:
+            raise refuse(str(error).partition(": ")[2] or str(error)) from None
+    return value
+
+
+Bounded: TypeAlias = Annotated[
+    float | str | list[float | str] | None, BeforeValidator(_bound), Field(default=None)
+]
+
+
+class ConstraintsSection(Section):
+    """Limits: '<= NUMBER', '>= NUMBER', a number (at most so much), or a list of those."""
+
+    params: Bounded = Field(default=None, description="Trainable weights.")
+    flops: Bounded = Field(default=None, description="Multiply-accumulates for one image.")
+    latency_ms: Bounded = Field(default=None, description="Milliseconds, by `latency`.")
+    memory_mb: Bounded = Field(
+        default=None, description="Peak memory of inference with one image, 10^6 bytes."
+    )
+
+
+def _objectives(names: list[str] | None) -> list[str] | None:
+    """Return the objectives, each of which could be read."""
+    for name in names or ():
+        try:
+            objective = parse_objective(name)
+            if objective.name not in (*OWN, *QUANTITIES):
+                ProxySpec.parse(objective.name)
+        except NasError as error:
+            raise refuse(f"{error}; beside proxies: {', '.join((*OWN, *QUANTITIES))}") from None
+    if names is not None and len(names) < 2:
+        raise refuse(f"expected at least two, got {shown(names)}")
+    return names
+
+
+def _latency_file(text: str, info: ValidationInfo) -> str:
+    """Return ``measure``, or a table's column or a look-up table with an absolute path."""
+    if text == MEASURE:
+        return text
+    if text.endswith((".yaml", ".yml")):
+        return _existing(text, info)
+    if ":" in text:
+        return benchmark_column(text, info)
+    raise refuse(
+        "expected 'measure', a table's 'FILE.csv:COLUMN' or the 'FILE.yaml' of a look-up table, "
+        f"got {text!r}"
+    )
+
+
 class OracleSection(Section):
     """What judges, where it is no proxy in the narrow sense."""
 
@@ -341,6 +408,19 @@ class Recipe(Section):
         default="never",
         description="Whether to rank the whole space instead, where that is cheaper than the "
         "budget would be with networks run one by one.",
+    )
+    constraints: ConstraintsSection = Field(
+        default=ConstraintsSection(), description="Limits, checked before anything is scored."
+    )
+    objectives: Annotated[list[str], AfterValidator(_objectives)] | None = Field(
+        default=None,
+        description="Several things to search for, such as [score, -latency_ms]; less is better "
+        "where a minus stands before the name.",
+    )
+    latency: Annotated[str, AfterValidator(_latency_file)] | None = Field(
+        default=None,
+        description="Where latencies come from: 'measure' (on this machine), FILE.csv:COLUMN, or "
+        "FILE.yaml as `nas latency --fit` writes it.",
     )
     conditions: ConditionsSection = Field(
         default=ConditionsSection(), description="What else a score depends on."
@@ -416,6 +496,13 @@ class Recipe(Section):
             tie_break=self.tie_break,
             direction=self.direction,
             exhaustive=self.exhaustive,
+            constraints={
+                name: given
+                for name, given in self.constraints.model_dump().items()
+                if given is not None
+            },
+            objectives=self.objectives,
+            latency=self.latency,
             cache=self.cache or cache,
             **self.conditions.model_dump(),
         )
@@ -433,6 +520,7 @@ SEARCH = Kind(
     Recipe,
     sections={
         "conditions": ConditionsSection,
+        "constraints": ConstraintsSection,
         "report": ReportSection,
         "oracle": OracleSection,
     },

@@ -16,6 +16,8 @@ from nas.cli.catalogue import catalogue, schema
 from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
 from nas.cli.design import design
 from nas.cli.fit import FIT_EXAMPLES, PREDICT_EXAMPLES, SUGGEST_EXAMPLES, fit, predict, suggest
+from nas.cli.latency import EXAMPLES as LATENCY_EXAMPLES
+from nas.cli.latency import latency
 from nas.cli.rank import EXAMPLES as RANK_EXAMPLES
 from nas.cli.rank import rank
 from nas.cli.score import EXAMPLES as SCORE_EXAMPLES
@@ -69,6 +71,7 @@ app.command("fit", epilog=FIT_EXAMPLES, no_args_is_help=True)(fit)
 app.command("predict", epilog=PREDICT_EXAMPLES, no_args_is_help=True)(predict)
 app.command("suggest", epilog=SUGGEST_EXAMPLES, no_args_is_help=True)(suggest)
 app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
+app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
 app.command("schema")(schema)
 app.add_typer(bench, name="bench")
 search_app.command(epilog=EXAMPLES, no_args_is_help=True)(search)
