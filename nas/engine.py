@@ -26,15 +26,16 @@ from nas.limits import CostLimits
 from nas.objectives import Objectives
 from nas.oracle import Direction, DirectionWarning, Oracle, OwnProxy, Score, Verdict
 from nas.pareto import front_of
+from nas.plugins import look_up_or_load
 from nas.proxies.base import Conditions, ProxySpec
 from nas.quantities import COUNTED, Quantities
 from nas.seeds import child_seed
+from nas.space_file import find_space
 from nas.store import Store
 from searchers import STRATEGIES
 from searchers.base import Strategy, StrategyInfo
-from spaces import SPACES
 from spaces.base import Arch, Space
-from spaces.errors import NasError, look_up
+from spaces.errors import NasError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -388,7 +389,8 @@ class Searcher:
         """Check everything; nothing is scored and no file is made yet.
 
         Args:
-            space: A name of ``nas.SPACES``, or a space of your own.
+            space: A name of ``nas.SPACES`` or of a plugin, the ``"FILE.yaml"`` of a space of your
+                own, ``"package.module:SPACE"``, or a space.
             proxy: A name, options behind a colon (``"meco:hooks=reference"``), or a callable of
                 your own (:class:`nas.oracle.OwnProxy`).
             oracle: The same, for what is no proxy in the narrow sense: a fitted
@@ -433,7 +435,7 @@ class Searcher:
             _check_integer(name, value, at_least=1)
         _check_integer("minibatch", minibatch, at_least=2)
         _check_integer("seed", seed, at_least=0)
-        self.space = look_up(SPACES, space, kind="space") if isinstance(space, str) else space
+        self.space = find_space(space) if isinstance(space, str) else space
         self.conditions = Conditions(
             num_classes=num_classes,
             resolution=resolution,
@@ -585,7 +587,7 @@ class Searcher:
         strategy = self._strategy
         seed = child_seed(self._seed, "search")
         if isinstance(strategy, str):
-            strategy = look_up(STRATEGIES, strategy, kind="strategy")
+            strategy = look_up_or_load(STRATEGIES, strategy, kind="strategy", expected=StrategyInfo)
         if isinstance(strategy, StrategyInfo):
             return strategy.make(self.space, seed=seed, **self._strategy_options)
         if isinstance(strategy, Strategy):

@@ -41,11 +41,13 @@ from nas.hardware.source import MEASURE
 from nas.limits import parse_bounds
 from nas.objectives import OWN, parse_objective
 from nas.plain_yaml import Document, Problem, YamlError, dotted
+from nas.plugins import GROUPS, look_up_or_load
 from nas.proxies import PROXIES
-from nas.proxies.base import ProxySpec
+from nas.proxies.base import Proxy, ProxySpec
 from nas.quantities import QUANTITIES
-from searchers import STRATEGIES
-from spaces import SPACES, Space
+from nas.space_file import find_space
+from searchers import STRATEGIES, StrategyInfo
+from spaces import SPACES
 from spaces.errors import NasError, did_you_mean, look_up
 
 if TYPE_CHECKING:
@@ -93,19 +95,12 @@ def refuse(text: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{text}", {"text": text})
 
 
-def find_space(name: str) -> Space:
-    """Return a space by name.
-
-    Raises:
-        UnknownName: There is none.
-    """
-    return look_up(SPACES, name, kind="space")
-
-
-def space_name(name: str) -> str:
-    """Return the name of a space, checked."""
+def space_name(name: str, info: ValidationInfo) -> str:
+    """Return the name of a space, checked; that of a file with an absolute path."""
+    if name.endswith((".yaml", ".yml")):
+        name = _existing(name, info)
     try:
-        look_up(SPACES, name, kind="space")
+        find_space(name)
     except NasError as error:
         raise refuse(str(error)) from None
     return name
@@ -118,7 +113,7 @@ def _proxy(value: object) -> object:
             return str(ProxySpec.parse(value))
         if isinstance(value, Mapping):
             name, options = _name_and_options(value)
-            proxy = look_up(PROXIES, name, kind="proxy")
+            proxy = look_up_or_load(PROXIES, name, kind="proxy", expected=Proxy)
             return str(ProxySpec.make(name, _check_options(proxy.options, options)))
     except NasError as error:
         raise refuse(str(error)) from None
@@ -141,7 +136,11 @@ def choice_of(table: Mapping[str, Any], kind: str, value: object) -> Choice:
         raise refuse(f"expected a {kind}'s name, or a mapping with one, got {shown(value)}")
     name, options = _name_and_options({"name": value} if isinstance(value, str) else value)
     try:
-        chosen = look_up(table, name, kind=kind)
+        expected = StrategyInfo if kind == "strategy" else object
+        if kind in GROUPS:
+            chosen = look_up_or_load(table, name, kind=kind, expected=expected)
+        else:
+            chosen = look_up(table, name, kind=kind)
     except NasError as error:
         raise refuse(str(error)) from None
     given = _check_options(chosen.options, options)
@@ -381,7 +380,8 @@ class Recipe(Section):
     )
     summary: str = Field(default="", description="One line for a person.")
     space: Annotated[str, AfterValidator(space_name)] = Field(
-        description="Where to search; `nas list` shows the names."
+        description="Where to search: a name (`nas list` shows them), the FILE.yaml of a space of "
+        "your own, or package.module:SPACE."
     )
     proxy: Annotated[str, BeforeValidator(_proxy)] = Field(
         description="What to search by: a name, 'name:option=value,...', or a mapping with a name."
@@ -513,7 +513,7 @@ class Recipe(Section):
             return None
         from nas.benchmark.table import parse_truth  # late: few recipes name a table
 
-        return parse_truth(self.benchmark, SPACES[self.space])
+        return parse_truth(self.benchmark, find_space(self.space))
 
 
 SEARCH = Kind(
@@ -788,7 +788,12 @@ def recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     definitions, properties = schema["$defs"], schema["properties"]
     del definitions["Choice"]
-    _rename(properties, "space", {"enum": sorted(SPACES)})
+    own = {
+        "type": "string",
+        "pattern": r"(\.ya?ml$|:)",
+        "description": "FILE.yaml, or module:SPACE",
+    }
+    _rename(properties, "space", {"anyOf": [{"enum": sorted(SPACES)}, own]})
     strategies = _selector_schema({name: info.options for name, info in STRATEGIES.items()})
     proxies = _selector_schema({name: proxy.options for name, proxy in PROXIES.items()})
     names = "|".join(sorted(PROXIES))

@@ -11,6 +11,7 @@
 ``best_cell.png``   The best architecture, drawn.
 ``scores.png``      Every score in the order it came, and the best so far.
 ``front.png``       With several objectives: all that was scored, and the front of trade-offs.
+``space.yaml``      The space, where it is a file of the user's own.
 ``best.py``         Rebuilds the best network, and loads ``best.safetensors`` once it is trained.
 =================== ===============================================================================
 
@@ -54,6 +55,7 @@ RECIPE, ENVIRONMENT, CACHE, TRIALS, RESULT = (
     "trials.csv",
     "result.json",
 )
+SPACE = "space.yaml"
 MAY_CHANGE = ("budget", "benchmark", "report", "summary")
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
 
@@ -126,6 +128,8 @@ class RunFolder:
             caption = f"{self.recipe.proxy} {number_text(best.score)} · {costs}"
             draw_arch(result.space, best.arch, caption).savefig(self.path / "best_cell.png")
             self.write("best.py", _builder(self.recipe, best))
+            if _is_file(self.recipe.space):  # a copy, so that best.py rebuilds what was searched
+                self.write(SPACE, Path(self.recipe.space).read_text(encoding="utf-8"))
         self.write(RESULT, as_json(summary))  # last: it says that the rest is there
         return summary
 
@@ -378,7 +382,7 @@ from pathlib import Path
 
 from torch import nn
 
-from spaces import SPACES
+from nas.space_file import find_space
 
 SPACE = $space
 ARCH = $arch
@@ -387,7 +391,7 @@ NUM_CLASSES = $num_classes
 
 def build(num_classes: int = NUM_CLASSES) -> nn.Module:
     """Return the full-size network, freshly initialised."""
-    space = SPACES[SPACE]
+    space = find_space($place)
     return space.build(space.from_str(ARCH), num_classes=num_classes)
 
 
@@ -407,13 +411,19 @@ if __name__ == "__main__":
 ''')
 
 
+def _is_file(space: str) -> bool:
+    """Tell whether a recipe's space is a file of the user's own."""
+    return space.endswith((".yaml", ".yml"))
+
+
 def _builder(recipe: Recipe, best: ResultArch) -> str:
     return _BUILDER.substitute(
         name=recipe.name,
         proxy=recipe.proxy,
         score=number_text(best.score),
         costs=costs_text(best.params, best.flops),
-        space=repr(recipe.space),
+        space=repr(SPACE if _is_file(recipe.space) else recipe.space),
+        place="str(Path(__file__).with_name(SPACE))" if _is_file(recipe.space) else "SPACE",
         arch=repr(best.text),
         num_classes=recipe.conditions.num_classes,
     )

@@ -260,9 +260,9 @@ class Strategy(ABC):
             yield self._inside_for_sure
         while True:
             least: list[tuple[float, Arch]] = []
-            drawn = 0
+            drawn, size = 0, _block(limits)
             while drawn < min(_VAIN_BLOCKS * _DRAWS, limits.effort):
-                block = self._canonical(self.space.sample_many(_DRAWS, self._rng))
+                block = self._canonical(self.space.sample_many(size, self._rng))
                 excess = self._excess(block)
                 inside = [arch for arch, beyond in zip(block, excess, strict=True) if not beyond]
                 if inside:
@@ -328,8 +328,9 @@ class Strategy(ABC):
     def _find_inside(self, limits: Limits) -> Arch:
         """Return something within the limits, or raise :class:`Unsatisfiable`."""
         least: list[tuple[float, Arch]] = []
-        for _ in range(max(1, min(_VAIN_BLOCKS * _DRAWS, limits.effort) // _DRAWS)):
-            block = self._canonical(self.space.sample_many(_DRAWS, self._rng))
+        size = _block(limits)
+        for _ in range(min(_VAIN_BLOCKS * _DRAWS, limits.effort) // size):
+            block = self._canonical(self.space.sample_many(size, self._rng))
             excess = self._excess(block)
             inside = [arch for arch, beyond in zip(block, excess, strict=True) if not beyond]
             if inside:
@@ -470,6 +471,11 @@ class Strategy(ABC):
         shown = list(self._open)
         more = f" and {len(shown) - _OPEN_SHOWN} more" if len(shown) > _OPEN_SHOWN else ""
         return f"candidate {id_} is not open, it {what}; open: {shown[:_OPEN_SHOWN]}{more}"
+
+
+def _block(limits: Limits) -> int:
+    """Return how many architectures are drawn at a time: few where looking at one takes long."""
+    return max(1, min(_DRAWS, limits.effort // 8))
 
 
 @dataclass(frozen=True)

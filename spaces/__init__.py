@@ -1,11 +1,13 @@
 """What an architecture is: search spaces, without data, benchmarks or (on import) torch."""
 
 from spaces.base import Arch, Costs, Population, Space
-from spaces.cell import CellSpace
+from spaces.cell import CellSpace, Edge, Operation, complete_edges
+from spaces.chain import ChainSpace, Stage
 from spaces.errors import InvalidArch, NasError, UnknownName, look_up
 from spaces.nasbench101 import NASBENCH101
 from spaces.nats_sss import NATS_SSS
 from spaces.nats_tss import NATS_TSS
+from spaces.own_cell import CellStage, cell_space
 from spaces.transnas_micro import TRANSNAS_MICRO
 
 SPACES: dict[str, Space] = {
@@ -20,11 +22,18 @@ __all__ = [
     "TRANSNAS_MICRO",
     "Arch",
     "CellSpace",
+    "CellStage",
+    "ChainSpace",
     "Costs",
+    "Edge",
     "InvalidArch",
     "NasError",
+    "Operation",
     "Population",
     "Space",
+    "Stage",
     "UnknownName",
+    "cell_space",
+    "complete_edges",
     "look_up",
 ]

@@ -57,7 +57,7 @@ def latency(
     """
     from nas.hardware.latency import MeasureOptions
     from nas.proxies.base import Conditions
-    from nas.recipe import find_space
+    from nas.space_file import find_space
 
     check_targets(json_, fit)
     options = MeasureOptions(
@@ -90,7 +90,7 @@ def _measure(
 
     from nas.hardware.latency import MeasureOptions, measure_latency
     from nas.proxies.base import Conditions
-    from nas.recipe import find_space
+    from nas.space_file import find_space
 
     assert isinstance(options, MeasureOptions)
     assert isinstance(conditions, Conditions)

@@ -207,6 +207,8 @@ _FORMS = (
 
 def form_of(space: Space) -> Form | None:
     """Return how the networks of a space are run many at a time; None if they are not."""
+    if isinstance(space, CellSpace) and space.has_own_modules:
+        return None
     return next((form for form in _FORMS if isinstance(space, form.spaces)), None)
 
 

@@ -13,12 +13,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spaces import SPACES, Arch, CellSpace, InvalidArch, NasError, Population, Space
 
+from .examples import OWN
+
 N_DRAWS = 500
-UNORDERED = {"nasbench101"}  # the benchmark numbers its members in no order
+ALL: dict[str, Space] = {**SPACES, **OWN}
+UNORDERED = {
+    "nasbench101",  # the benchmark numbers its members in no order
+    "own_large_cells",  # too many to be listed
+}
 CONSTRAINED = {"nasbench101"}  # not every combination of choices is a member
 
-SPACE = st.sampled_from(list(SPACES.values()))
-ANY_SPACE = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
+SPACE = st.sampled_from(list(ALL.values()))
+ANY_SPACE = pytest.mark.parametrize("space", ALL.values(), ids=ALL.keys())
 
 
 @lru_cache
@@ -47,7 +53,7 @@ def is_arch(value: object, space: Space) -> bool:
 
 
 def test_names() -> None:
-    for name, space in SPACES.items():
+    for name, space in ALL.items():
         assert space.name == name
         assert space.summary
         assert space.revision >= 1
@@ -67,10 +73,10 @@ def test_sampling_depends_on_the_seed_only(space: Space) -> None:
     assert space.sample_many(0, first).shape == (0, len(space.dimensions))
 
 
-@pytest.mark.parametrize("name", sorted(set(SPACES) - CONSTRAINED))
+@pytest.mark.parametrize("name", sorted(set(ALL) - CONSTRAINED))
 def test_sampling_is_uniform(name: str) -> None:
     """Any two choices together; a space that forbids combinations needs a test of its own."""
-    space = SPACES[name]
+    space = ALL[name]
     rng = np.random.default_rng(20)
     n = 4000
     one_by_one = [space.sample(rng) for _ in range(n // 2)]
@@ -340,7 +346,7 @@ def test_layers_describe_a_graph(space: Space) -> None:
         assert (graph.live()[:, last].any(axis=1) == fed[:, -1]).all()
 
 
-@given(st.sampled_from([s for s in SPACES.values() if isinstance(s, CellSpace)]), st.data())
+@given(st.sampled_from([s for s in ALL.values() if isinstance(s, CellSpace)]), st.data())
 def test_a_canonical_cell_has_no_dead_operation(space: CellSpace, data: st.DataObject) -> None:
     arch = data.draw(st.sampled_from(draws(space)))
     form = np.asarray([space.canonical(arch)])
