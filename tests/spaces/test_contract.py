@@ -19,6 +19,7 @@ N_DRAWS = 500
 ALL: dict[str, Space] = {**SPACES, **OWN}
 UNORDERED = {
     "nasbench101",  # the benchmark numbers its members in no order
+    "darts",  # nor are these numbered
     "own_large_cells",  # too many to be listed
 }
 CONSTRAINED = {"nasbench101"}  # not every combination of choices is a member
@@ -291,7 +292,7 @@ def test_official_order(space: Space) -> None:
 @ANY_SPACE
 def test_networks_run_and_learn(space: Space) -> None:
     images = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
-    n_networks = 2 if space.name == "nasbench101" else 5  # the former are 100 times as large
+    n_networks = 2 if space.name in ("nasbench101", "darts") else 5  # 100 times as large
     by_size = np.argsort(space.costs(population(space)).params)[: N_DRAWS // 2]
     for place in by_size[:: len(by_size) // n_networks][:n_networks]:
         net = space.build(draws(space)[place], num_classes=7)
