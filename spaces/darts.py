@@ -7,9 +7,9 @@ different earlier nodes; the cell's output concatenates the four. Written as pub
 
     Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=[...], ...)
 
-The order in which a node names its two inputs is part of the text, so it is a choice, too; canonical
-forms have the earlier one first. ``len`` counts without it, as papers do: (7^8 * 1 * 3 * 6 * 10)^2,
-about 10^18.
+The order in which a node names its two inputs is part of the text, so it is a choice, too;
+canonical forms have the earlier one first. ``len`` counts without it, as papers do:
+(7^8 * 1 * 3 * 6 * 10)^2, about 10^18.
 
 The network is NAS-Bench-301's for CIFAR: 32 initial channels, 8 cells, two of which (the third and
 the sixth) are reductions, no auxiliary head (:mod:`spaces.darts_net`).
@@ -145,7 +145,12 @@ class Darts(ProductSpace):
         return f"Genotype({', '.join(texts)})"
 
     def edges(self, arch: Arch, cell: int) -> list[tuple[int, int, int]]:
-        """Return (source, target, operation) of the eight edges of a cell, 0 normal, 1 reduction."""
+        """Return (source, target, operation) of the eight edges of a cell.
+
+        Args:
+            arch: An architecture.
+            cell: 0 for the normal cell, 1 for the reduction.
+        """
         found = []
         for number, node in enumerate(NODES):
             start = cell * _CELL + number * _NODE
@@ -179,7 +184,8 @@ class Darts(ProductSpace):
         """
         if "genotype" not in row:
             raise InvalidArch(f"{self.name}: the row has no column 'genotype'")
-        packed = re.sub(r"\s+", "", row["genotype"]).replace(",", ", ").replace('"', "'")
+        text = re.sub(r"range\(2,\s*6\)", "[2, 3, 4, 5]", row["genotype"])
+        packed = re.sub(r"\s+", "", text).replace(",", ", ").replace('"', "'")
         return self.from_str(re.sub(r", (?=[\])])", "", packed))
 
     def canonicalise(self, population: Population) -> Population:
@@ -201,7 +207,7 @@ class Darts(ProductSpace):
         stem = 3 * self.width
         params = np.full(len(population), conv_params(3, stem, 3))
         flops = np.full(len(population), conv_flops(3, stem, 3, resolution))
-        sources, operations = _parts(population)
+        sources, operations = parts(population)
         last = stem
         for place in places(self.width, self.n_cells, resolution):
             cell = int(place.reduction)
@@ -221,7 +227,7 @@ class Darts(ProductSpace):
         3 to 6 the nodes that compute, 7 the output. A separable or dilated convolution counts as
         one of its window.
         """
-        sources, operations = _parts(population)
+        sources, operations = parts(population)
         rows = np.arange(len(population))[:, None]
         between = np.asarray([_PLACE_OF.get(edge, 0) for edge in np.ndindex(8, 8)]).reshape(8, 8)
         for cell in range(len(CELLS)):
@@ -258,7 +264,7 @@ def _read_cell(listed: list[tuple[str, int]]) -> list[int]:
     return choices if len(listed) == 2 * len(PAIRS) else []
 
 
-def _parts(population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def parts(population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return sources and operations of every edge, ``(N, cells, nodes, 2)`` each."""
     choices = population.reshape(len(population), len(CELLS), len(NODES), _NODE)
     sources = np.stack(

@@ -80,7 +80,7 @@ class Cell(nn.Module):
             made = _operation(OPERATIONS[number], place.width, stride)
             self.get_submodule(f"node{node}").add_module(f"from{source}", made)
 
-    def forward(self, older: Tensor, last: Tensor) -> Tensor:
+    def forward(self, last: Tensor, older: Tensor) -> Tensor:
         states: dict[int, Tensor] = {0: self.older(older), 1: self.last(last)}
         for source, node in self.edges:
             out = self.get_submodule(f"node{node}.from{source}")(states[source])
@@ -110,7 +110,7 @@ class DartsNetwork(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, 3 * width, 3, padding=1, bias=False), nn.BatchNorm2d(3 * width)
         )
-        self.body = nn.Module()
+        self.body = nn.Sequential()  # a list of cells; each reads the two before it
         for place in places(width, n_cells, 32):
             made = Cell(place, cells[int(place.reduction)])
             self.body.add_module(place.name.removeprefix("body."), made)
@@ -121,6 +121,6 @@ class DartsNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         older = last = self.stem(images)
         for cell in self.body.children():
-            older, last = last, cell(older, last)
+            older, last = last, cell(last, older)
         logits: Tensor = self.classifier(self.pool(last).flatten(1))
         return logits

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nas.networks.batched import BatchedNetworks
 from nas.networks.cells import CellNetworks
+from nas.networks.darts import DartsNetworks
 from nas.networks.events import Listener
 from nas.networks.images import Images, SeededImages
 from nas.networks.module import ModuleNetwork
@@ -29,6 +30,7 @@ from nas.networks.weights import Kind
 from nas.proxies.base import Conditions, Outcome, Proxy, ProxyError, ProxySpec, outcome
 from nas.seeds import child_seed, seeded_torch
 from spaces import Arch, CellSpace, NasError, Population, Space
+from spaces.darts import Darts
 from spaces.nasbench101 import NasBench101
 from spaces.nats_sss import NatsSss
 
@@ -176,6 +178,13 @@ def _vertices(space: Space, population: Population, conditions: Conditions) -> V
     )
 
 
+def _darts(space: Space, population: Population, conditions: Conditions) -> DartsNetworks:
+    assert isinstance(space, Darts)
+    return DartsNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
 _FORMS = (
     Form(
         CellSpace,
@@ -199,6 +208,14 @@ _FORMS = (
         _vertices,
         runs=lambda proxy: not proxy.thin,  # there is no thin form
         together={"cpu": 32, "cuda": 256},
+        with_gradients={"cpu": 4, "cuda": 64},
+        gain=5,
+    ),
+    Form(
+        Darts,
+        _darts,
+        runs=lambda proxy: not proxy.thin,  # there is no thin form
+        together={"cpu": 64, "cuda": 512},
         with_gradients={"cpu": 4, "cuda": 64},
         gain=5,
     ),
