@@ -72,9 +72,9 @@ def choice(half: str) -> str:
     return "\n".join(lines)
 
 
-def speed() -> str:
+def speed(name: str = "speed") -> str:
     """Return the table of `speed.py`."""
-    result = load("speed")
+    result = load(name)
     lines = ["| what | measured | bar |", "|---|---|---|"]
     lines += [f"| {row['what']} | {row['text']} | {row['bar']} |" for row in result["rows"]]
     return "\n".join([*lines, "", where(result["environment"])])
@@ -486,6 +486,7 @@ TABLES = {
     "speed": speed,
     "overhead": overhead,
     "limits": limits,
+    "speed-darts": lambda: speed("speed_darts"),
     "pareto": pareto,
 }
 

@@ -6,8 +6,8 @@ call. See :mod:`nas.networks.batched`; names and weights are those of
 :class:`spaces.darts_net.DartsNetwork`.
 
 What is known is not computed: the ReLU of a map more than once, what is made of a map that all have
-in common (the stem's, where they see the same images) more than once, and everything behind the last
-map that a listener wants.
+in common (the stem's, where they see the same images) more than once, and everything behind the
+last map that a listener wants.
 
 Letters: N architectures in the batch, K of them in a group, M images per architecture, C channels,
 H W size.

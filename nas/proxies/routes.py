@@ -217,7 +217,7 @@ _FORMS = (
         runs=lambda proxy: not proxy.thin,  # there is no thin form
         together={"cpu": 64, "cuda": 512},
         with_gradients={"cpu": 4, "cuda": 64},
-        gain=5,
+        gain=3,
     ),
 )
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from nas import NasError, Searcher
+from nas.cli import search_app
 from nas.objectives import Objective, parse_objective
 from nas.pareto import front_of
 from nas.recipe import parse_recipe
@@ -131,3 +133,21 @@ def test_the_run_folder_holds_the_front(tmp_path: Path) -> None:
 def test_faults_of_recipes_are_told(line: str, message: str) -> None:
     with pytest.raises(NasError, match=re.escape(message)):
         parse_recipe(f"{{space: nats_tss, proxy: sed,\n {line}}}", "x.yaml")
+
+
+def test_the_command_shows_the_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(RECIPE)
+    done = CliRunner().invoke(search_app, ["x.yaml", "report.top=3", "--json", "told.json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(Path("told.json").read_text())
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["#", "score", "params", "MFLOPs", "architecture"]
+    assert len(told["top"]) == 3
+    assert lines[4] == (
+        f"front of score and -params: {len(told['front'])} architectures, the first 3 shown; "
+        "all in result.json and front.png"
+    )
+    refused = CliRunner().invoke(search_app, ["x.yaml", "constraints.params=<= 10"])
+    assert refused.exit_code == 2
+    assert "nothing within the limits in nats_tss, of all 15,625" in refused.output

@@ -106,7 +106,7 @@ def test_random_draws_are_uniform_within_limits() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("space", ["nats_sss", "nasbench101"])
+@pytest.mark.parametrize("space", ["nats_sss", "nasbench101", "darts"])
 def test_one_in_a_thousand_is_found_within_a_thousand_looks(space: str, sign: int) -> None:
     where = SPACES[space]
     drawn = where.canonicalise(where.sample_many(4000, np.random.default_rng(0)))
@@ -122,10 +122,8 @@ def test_one_in_a_thousand_is_found_within_a_thousand_looks(space: str, sign: in
 
 
 @pytest.mark.parametrize("space", list(SPACES.values()), ids=lambda space: space.name)
-def test_what_cannot_be_is_said_at_once(name: str, space: Space) -> None:
-    if name == "exhaustive" and space.name not in ("nats_tss", "nats_sss", "transnas_micro"):
-        pytest.skip("it has no official order")
-    strategy = make_strategy(name, space, 0)
+def test_what_cannot_be_is_said_at_once(space: Space) -> None:
+    strategy = make_strategy("evolution", space, 0)
     began = time.perf_counter()
     with pytest.raises(Unsatisfiable, match=rf"nothing within the limits .*{space.name}.*: params"):
         strategy.restrict(Params(space, 10, 1))

@@ -1,5 +1,6 @@
 """Latency: how it is timed, read from a table, looked up; and peak memory, by hand."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 from nas import Conditions, MemoryCache, NasError, Searcher
+from nas.cli import app
 from nas.hardware import LookupLatency, MeasuredLatency, TableLatency, measure_latency
 from nas.hardware import latency as latency_module
 from nas.hardware.latency import MeasureOptions, median_interval
@@ -168,3 +171,25 @@ def test_peak_memory_by_hand() -> None:
     assert peak_memory_mb(branches, (3, 10, 10)) == (weights + image + 3 * wide) / 1e6
     twice = peak_memory_mb(branches, (3, 10, 10), batch_size=2)
     assert twice == (weights + 2 * (image + 3 * wide)) / 1e6
+
+
+def test_the_command_times_and_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--space", "nats_sss", "--resolution", "8", "--runs", "3", "--warm-up", "0"]
+    arch = "8:8:8:8:8"
+    done = CliRunner().invoke(app, ["latency", *small, arch, "--json", "told.json"])
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(Path("told.json").read_text())
+    assert row["low_ms"] <= row["median_ms"] <= row["high_ms"]
+    assert (row["arch"], row["runs"], row["batch_size"]) == (arch, 3, 1)
+    assert done.stdout.splitlines()[0].split() == ["ms", "95", "%", "interval", "architecture"]
+    fitted = CliRunner().invoke(
+        app, ["latency", *small, "--fit", "t.yaml", "--sample", "6", "--check", "2"]
+    )
+    assert fitted.exit_code == 0, fitted.output
+    assert LookupLatency.load(Path("t.yaml")).fitted_on == 6
+    assert re.search(r"t\.yaml: look-up fitted on .* off by [\d.]+ % .*Spearman", fitted.stdout)
+    for words, message in (([], "name an architecture"), (["--fit", "a.yaml", arch], "draws its")):
+        refused = CliRunner().invoke(app, ["latency", "--space", "nats_sss", *words])
+        assert refused.exit_code == 2
+        assert message in refused.output
