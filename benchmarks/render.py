@@ -96,6 +96,24 @@ def limits() -> str:
     return "\n".join([*lines, "", f"{seeds} seeds. {where(result['environment'])}"])
 
 
+def lookup() -> str:
+    """Return the table of `lookup.py`."""
+    result = load("lookup")
+    lines = [
+        "| device | fitted to | compared with | median error | Spearman |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        median, rho = row["median_percent"], row["spearman"]
+        lines.append(
+            f"| {row['device']} | {row['sample']} | {row['checked_on']:,} | "
+            f"{sum(median) / len(median):.1f} % ({max(median):.1f}) | "
+            f"{sum(rho) / len(rho):.3f} ({min(rho):.3f}) |"
+        )
+    seeds = len(result["rows"][0]["spearman"])
+    return "\n".join([*lines, "", f"{seeds} seeds: mean (worst). {where(result['environment'])}"])
+
+
 def pareto() -> str:
     """Return the table of `pareto.py`."""
     result = load("pareto")
@@ -488,6 +506,7 @@ TABLES = {
     "limits": limits,
     "speed-darts": lambda: speed("speed_darts"),
     "pareto": pareto,
+    "lookup": lookup,
 }
 
 

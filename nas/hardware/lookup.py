@@ -5,8 +5,9 @@
 T has an entry for each operation (width, depth, edge) that may stand at each place. All of it is
 fitted to measured latencies of n whole networks by ridge regression, which keeps the entries that n
 networks cannot tell apart small and equal; flops and params carry what products of widths cost, and
-sums of entries cannot. The strength of the ridge is the one with the least leave-one-out error. The
-table is then compared with whole networks that it was not fitted on, and says how far it was off.
+sums of entries cannot. No answer is below the fastest network that was fitted to. The strength of
+the ridge is the one with the least leave-one-out error. The table is then compared with whole
+networks that it was not fitted on, and says how far it was off.
 
 Additive look-up tables are those of ProxylessNAS (Cai et al. 2019,
 https://arxiv.org/abs/1812.00332); there the entries are timed one by one, here they are read off
@@ -67,6 +68,7 @@ class LookupLatency:
         resolution: Of their images.
         fitted_on: Networks that it was fitted to.
         error: On other networks.
+        fastest: Of the networks that were fitted to, milliseconds.
         constant: c, milliseconds.
         entries: T, milliseconds, one row for each choice.
         flops: f, milliseconds for 10^6 multiply-accumulates.
@@ -81,6 +83,7 @@ class LookupLatency:
     resolution: int
     fitted_on: int
     error: Check
+    fastest: float
     constant: float
     entries: tuple[tuple[float, ...], ...]
     flops: float
@@ -113,7 +116,7 @@ class LookupLatency:
         total = self.constant + costs @ np.asarray([self.flops, self.params])
         for place, row in enumerate(self.entries):
             total = total + np.asarray(row)[population[:, place]]
-        return np.asarray(total, dtype=np.float64)
+        return np.asarray(np.maximum(total, self.fastest), dtype=np.float64)
 
     def save(self, path: Path) -> None:
         """Write the table as YAML."""
@@ -217,7 +220,8 @@ def fit_to(
     ends = np.cumsum(space.dimensions).tolist()
     starts = [0, *ends[:-1]]
     entries = tuple(tuple(weights[a:b].tolist()) for a, b in zip(starts, ends, strict=True))
-    guessed = constant + features[n:] @ weights
+    fastest = float(times[:n].min())
+    guessed = np.maximum(constant + features[n:] @ weights, fastest)
     off = 100 * np.abs(guessed / times[n:] - 1)
     return LookupLatency(
         space=space.name,
@@ -232,6 +236,7 @@ def fit_to(
             worst_percent=float(off.max()),
             spearman=float(spearman(guessed, times[n:])),
         ),
+        fastest=fastest,
         constant=constant,
         entries=entries,
         flops=float(weights[-2]),

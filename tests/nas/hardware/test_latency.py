@@ -114,11 +114,14 @@ def test_a_look_up_finds_an_additive_latency_and_its_error(tmp_path: Path) -> No
     times = np.asarray(4.0 + per_operation[rows] @ per_place, dtype=np.float64)
     fitted = fit_to(NATS_TSS, rows, times, Conditions(), MeasureOptions(), check_on=50)
     assert fitted.error.networks == 50
-    assert fitted.error.worst_percent < 0.5
+    assert fitted.error.median_percent < 0.1  # the worst is one faster than any it was fitted to
     assert fitted.error.spearman > 0.999
     fresh = NATS_TSS.canonicalise(NATS_TSS.sample_many(50, np.random.default_rng(2)))
     truth = 4.0 + per_operation[fresh] @ per_place
+    truth = np.maximum(truth, fitted.fastest)
     assert fitted(NATS_TSS, fresh, Conditions()) == pytest.approx(truth, rel=0.01)
+    least = fitted(NATS_TSS, np.asarray([(0, 0, 0, 0, 0, 0)]), Conditions())[0]
+    assert least == fitted.fastest == times[:150].min() > 4.0  # where it has seen nothing
     fitted.save(tmp_path / "t.yaml")
     assert LookupLatency.load(tmp_path / "t.yaml") == fitted
     noisy = np.where(np.random.default_rng(3).random(len(rows)) < 0.5, 0.8, 1.2) * times
