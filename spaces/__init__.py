@@ -9,10 +9,12 @@ from spaces.nasbench101 import NASBENCH101
 from spaces.nats_sss import NATS_SSS
 from spaces.nats_tss import NATS_TSS
 from spaces.own_cell import CellStage, cell_space
+from spaces.transnas_macro import TRANSNAS_MACRO
 from spaces.transnas_micro import TRANSNAS_MICRO
 
 SPACES: dict[str, Space] = {
-    space.name: space for space in (NATS_TSS, NATS_SSS, TRANSNAS_MICRO, NASBENCH101, DARTS)
+    space.name: space
+    for space in (NATS_TSS, NATS_SSS, TRANSNAS_MICRO, TRANSNAS_MACRO, NASBENCH101, DARTS)
 }
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "NATS_SSS",
     "NATS_TSS",
     "SPACES",
+    "TRANSNAS_MACRO",
     "TRANSNAS_MICRO",
     "Arch",
     "CellSpace",

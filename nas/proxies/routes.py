@@ -22,6 +22,7 @@ from nas.networks.cells import CellNetworks
 from nas.networks.darts import DartsNetworks
 from nas.networks.events import Listener
 from nas.networks.images import Images, SeededImages
+from nas.networks.macro import MacroNetworks
 from nas.networks.module import ModuleNetwork
 from nas.networks.run import Run, RunError
 from nas.networks.sizes import SizeNetworks
@@ -33,6 +34,7 @@ from spaces import Arch, CellSpace, NasError, Population, Space
 from spaces.darts import Darts
 from spaces.nasbench101 import NasBench101
 from spaces.nats_sss import NatsSss
+from spaces.transnas_macro import TransnasMacro
 
 #: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
 #: whoever wrote the proxy, and ends the run.
@@ -178,6 +180,13 @@ def _vertices(space: Space, population: Population, conditions: Conditions) -> V
     )
 
 
+def _macro(space: Space, population: Population, conditions: Conditions) -> MacroNetworks:
+    assert isinstance(space, TransnasMacro)
+    return MacroNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
 def _darts(space: Space, population: Population, conditions: Conditions) -> DartsNetworks:
     assert isinstance(space, Darts)
     return DartsNetworks(
@@ -210,6 +219,15 @@ _FORMS = (
         together={"cpu": 32, "cuda": 256},
         with_gradients={"cpu": 4, "cuda": 64},
         gain=5,
+    ),
+    Form(
+        TransnasMacro,
+        _macro,
+        runs=lambda proxy: proxy.listener is not None and proxy.additive,
+        together={"cpu": 256, "cuda": 2048},
+        with_gradients={"cpu": 256, "cuda": 2048},
+        gain=3,
+        gauges=False,
     ),
     Form(
         Darts,

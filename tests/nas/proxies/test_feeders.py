@@ -22,6 +22,7 @@ from spaces import SPACES, CellSpace, Population, Space
 from spaces.cell import Skeleton
 from spaces.darts import Darts
 from spaces.nasbench101 import NasBench101
+from spaces.transnas_macro import TransnasMacro
 
 CHEAPER = {"dextr": "dextr:points=2"}
 VARIANTS = [*(CHEAPER.get(name, name) for name in PROXIES), "meco:hooks=conv"]
@@ -100,6 +101,8 @@ def degenerate(space: Space) -> list[tuple[int, ...]]:
     if isinstance(space, NasBench101):
         return [space.from_str(text) for text in CELLS_101]
     sizes = space.dimensions
+    if isinstance(space, TransnasMacro):
+        return [space.from_str(f"64-{kinds}-basic") for kinds in ("1114", "222333", "441113")]
     if isinstance(space, Darts):  # all of one operation each, of the first and of the last nodes
         return [(min(k, 1), k, k) * 8 for k in range(7)]
     return [tuple(min(k, size - 1) for size in sizes) for k in range(max(sizes))]
@@ -110,6 +113,10 @@ def population(space: Space) -> Population:
     rng = np.random.default_rng(1)
     count = 4 if space in SHORT else 8
     drawn = [space.sample(rng) for _ in range(count)] + degenerate(space)
+    if isinstance(
+        space, TransnasMacro
+    ):  # four halvings of 16 pixels leave one, which no norm takes
+        drawn = [arch for arch in drawn if sum(kind in (2, 3) for kind in arch) < 4]
     return np.unique(space.canonicalise(np.asarray(drawn)), axis=0)
 
 
