@@ -18,6 +18,7 @@ bench:  ## speed: ratios measured in one run, written to benchmarks/results
 	$(PYTHON) benchmarks/together.py --json benchmarks/results/together.json
 	$(PYTHON) benchmarks/overhead.py > benchmarks/results/overhead.json
 	$(PYTHON) benchmarks/loader.py --threads 1 --steps 1
+	$(PYTHON) benchmarks/limits.py --json benchmarks/results/limits.json
 
 quality:  ## rank correlations over whole spaces; needs the tables in DATA
 	bash benchmarks/quality.sh "$(DATA)"

@@ -72,12 +72,77 @@ def choice(half: str) -> str:
     return "\n".join(lines)
 
 
-def speed() -> str:
+def speed(name: str = "speed") -> str:
     """Return the table of `speed.py`."""
-    result = load("speed")
+    result = load(name)
     lines = ["| what | measured | bar |", "|---|---|---|"]
     lines += [f"| {row['what']} | {row['text']} | {row['bar']} |" for row in result["rows"]]
     return "\n".join([*lines, "", where(result["environment"])])
+
+
+def limits() -> str:
+    """Return the table of `limits.py`."""
+    result = load("limits")
+    lines = ["| space | limit | of the draws | looks, median (most) | refused after |"]
+    lines.append("|---|---|---|---|---|")
+    for space in result["spaces"]:
+        for row in space["rows"]:
+            counts = sorted(row["looks"])
+            lines.append(
+                f"| {space['space']} | {row['limit']} | {100 * row['share']:.2f} % | "
+                f"{counts[len(counts) // 2]} ({counts[-1]}) | {space['refused_seconds']:.2f} s |"
+            )
+    seeds = len(result["spaces"][0]["rows"][0]["looks"])
+    return "\n".join([*lines, "", f"{seeds} seeds. {where(result['environment'])}"])
+
+
+def lookup() -> str:
+    """Return the table of `lookup.py`."""
+    result = load("lookup")
+    lines = [
+        "| device | fitted to | compared with | median error | Spearman |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        median, rho = row["median_percent"], row["spearman"]
+        lines.append(
+            f"| {row['device']} | {row['sample']} | {row['checked_on']:,} | "
+            f"{sum(median) / len(median):.1f} % ({max(median):.1f}) | "
+            f"{sum(rho) / len(rho):.3f} ({min(rho):.3f}) |"
+        )
+    seeds = len(result["rows"][0]["spearman"])
+    return "\n".join([*lines, "", f"{seeds} seeds: mean (worst). {where(result['environment'])}"])
+
+
+def pareto() -> str:
+    """Return the table of `pareto.py`."""
+    result = load("pareto")
+    lines = [
+        "| latency | strategy | searched, of the space (of the front) | tabulated accuracy of the "
+        "returned front | architectures on it |",
+        "|---|---|---|---|---|",
+    ]
+    for found in result["results"]:
+        for strategy in dict.fromkeys(row["strategy"] for row in found["rows"]):
+            rows = [row for row in found["rows"] if row["strategy"] == strategy]
+            cells = [
+                f"{share(rows, truth, 'space')} ({share(rows, truth, 'front')})"
+                for truth in ("searched", "tabulated")
+            ]
+            sizes = [row["front"] for row in rows]
+            lines.append(
+                f"| {found['column']} | {strategy} | {' | '.join(cells)} | "
+                f"{min(sizes)} to {max(sizes)} |"
+            )
+    seeds = len({row["seed"] for row in result["results"][0]["rows"]})
+    note = f"{result['budget']:,} architectures, {seeds} seeds: mean, then the worst."
+    return "\n".join([*lines, "", f"{note} {where(result['environment'])}"])
+
+
+def share(rows: list[dict[str, Any]], truth: str, reference: str) -> str:
+    """Return mean and least of a share, in percent."""
+    values = [100 * row[truth][reference] for row in rows]
+    return f"{sum(values) / len(values):.2f} %, {min(values):.2f}"
 
 
 def overhead() -> str:
@@ -507,6 +572,10 @@ TABLES = {
     "shared-weights": shared_weights,
     "speed": speed,
     "overhead": overhead,
+    "limits": limits,
+    "speed-darts": lambda: speed("speed_darts"),
+    "pareto": pareto,
+    "lookup": lookup,
 }
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from nas.wording import costs_text
 
+SPACE = "space.yaml"  # beside best.py, where the space is a file of the user's own
+
 _BUILDER = string.Template('''\
 """The best network of "$name": $what, $costs.
 
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from torch import nn
 
-from spaces import SPACES
+from nas.space_file import find_space
 
 SPACE = $space
 ARCH = $arch
@@ -30,7 +32,7 @@ NUM_CLASSES = $num_classes
 
 def build(num_classes: int = NUM_CLASSES) -> nn.Module:
     """Return the full-size network, freshly initialised."""
-    space = SPACES[SPACE]
+    space = find_space($place)
     return space.build(space.from_str(ARCH), num_classes=num_classes)
 
 
@@ -50,13 +52,18 @@ if __name__ == "__main__":
 ''')
 
 
+def is_file(space: str) -> bool:
+    """Tell whether a recipe's space is a file of the user's own."""
+    return space.endswith((".yaml", ".yml"))
+
+
 def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classes: int) -> str:
     """Return the text of ``best.py``.
 
     Args:
         name: Of the run.
         what: Of the network, such as its score.
-        space: Where it lives.
+        space: Where it lives: a name, or a file of which a copy stands beside.
         row: Its ``arch`` (official string), ``params`` and ``flops``.
         num_classes: Width of the classifier.
     """
@@ -64,7 +71,8 @@ def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classe
         name=name,
         what=what,
         costs=costs_text(row["params"], row["flops"]),
-        space=repr(space),
+        space=repr(SPACE if is_file(space) else space),
+        place="str(Path(__file__).with_name(SPACE))" if is_file(space) else "SPACE",
         arch=repr(row["arch"]),
         num_classes=num_classes,
     )

@@ -61,8 +61,9 @@ from nas.recipe import (
     space_name,
 )
 from nas.seeds import generator
+from nas.space_file import find_space
 from nas.statistics import kendall
-from spaces import SPACES, Arch, Space
+from spaces import Arch, Space
 from spaces.errors import NasError, did_you_mean
 
 Ints = NDArray[np.int64]
@@ -73,7 +74,7 @@ _KINDS: tuple[Literal["random", "stratified"], ...] = ("random", "stratified")
 
 
 def _tables(tables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    return {space_name(space): benchmark_column(text, info) for space, text in tables.items()}
+    return {space_name(space, info): benchmark_column(text, info) for space, text in tables.items()}
 
 
 def _roles(roles: list[str]) -> list[str]:
@@ -253,7 +254,7 @@ def read_tables(recipe: DesignRecipe) -> list[Data]:
     """Read the tables of a recipe and deal out their rows."""
     found = []
     for name, text in recipe.tables.items():
-        space = SPACES[name]
+        space = find_space(name)
         truths = parse_truths(text, space)
         first, *others = truths
         archs = tuple(a for a in first.archs if all(o.value(a) is not None for o in others))

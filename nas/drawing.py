@@ -28,6 +28,7 @@ _LINES = {
     "none": ("#8a8a8a", (0, (1, 2)), 1.0),
     "skip": ("#555555", (0, (5, 2)), 1.6),
     "conv": ("#0072b2", "solid", 2.4),
+    "own": ("#cc79a7", "solid", 2.4),
     "avg_pool": ("#d55e00", "solid", 1.8),
     "max_pool": ("#009e73", "solid", 1.8),
 }
@@ -318,6 +319,35 @@ def as_svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def draw_front(
+    points: Sequence[Sequence[float]], front: Sequence[int], *, title: str, names: Sequence[str]
+) -> Figure:
+    """Draw what was scored by its first two objectives, and the front of trade-offs.
+
+    Args:
+        points: One row per architecture that was scored, in the objectives' own units.
+        front: Which of them are on the front, in the order of the first objective.
+        title: The heading.
+        names: The objectives, for the axes; the first goes upwards.
+    """
+    values = np.asarray([list(point[:2]) for point in points], dtype=float).reshape(-1, 2)
+    figure = _figure(7.0, 4.5, layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(
+        values[:, 1], values[:, 0], s=12 if len(values) <= 1000 else 4, color=_POINT,
+        linewidths=0, label="architecture",
+    )  # fmt: skip
+    best = values[list(front)]
+    axes.plot(best[:, 1], best[:, 0], "o-", color=_BEST, markersize=4, linewidth=1.2, label="front")
+    axes.set_xlabel(names[1])
+    axes.set_ylabel(names[0])
+    axes.set_title(textwrap.shorten(title, 80), fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    return figure
 
 
 def _figure(width: float, height: float, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's

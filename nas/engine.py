@@ -1,7 +1,8 @@
 """The engine: the one loop of a search, and the object that a user makes to run it.
 
 ``strategy.ask -> oracle.score -> strategy.tell -> Trial``, until the budget is spent. This is the
-one place with a clock and with files (the score cache). There is no checkpoint: a strategy is
+one place of a search with a clock and with files (the score cache); measured latencies have a clock
+of their own. There is no checkpoint: a strategy is
 deterministic given its seed and the scores it is told, and scores are in the cache, so running the
 same search again replays it and goes on where it was killed.
 """
@@ -12,21 +13,29 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from nas.oracle import Direction, DirectionWarning, Oracle, OwnProxy, Score
+from nas.hardware import Latency, MeasuredLatency
+from nas.hardware.source import latency_source
+from nas.limits import CostLimits
+from nas.objectives import Objectives
+from nas.oracle import Direction, DirectionWarning, Oracle, OwnProxy, Score, Verdict
+from nas.pareto import front_of
+from nas.plugins import look_up_or_load
 from nas.proxies.base import Conditions, ProxySpec
+from nas.quantities import COUNTED, Quantities
 from nas.seeds import child_seed
+from nas.space_file import find_space
 from nas.store import Store
 from searchers import STRATEGIES
 from searchers.base import Strategy, StrategyInfo
-from spaces import SPACES
 from spaces.base import Arch, Space
-from spaces.errors import NasError, look_up
+from spaces.errors import NasError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +48,9 @@ BATCH = 32
 #: Of a space that is ranked as a whole: nothing is learned between batches, so they may be larger.
 EXHAUSTIVE_BATCH = 512
 """Candidates asked at once, unless the user says otherwise."""
+
+#: A limit with no more effort than this takes networks to be run.
+SLOW_EFFORT = 256
 
 StrategyFactory: TypeAlias = Callable[..., Strategy]
 
@@ -60,7 +72,10 @@ class Trial:
         cached: The verdict was known and not computed.
         params: Trainable weights.
         flops: Multiply-accumulates for one image.
-        best: The best score so far, this trial included; None while all have failed.
+        best: The best score so far, this trial included; None while all have failed. Of several
+            objectives, that of the first.
+        measures: What else is known by name: costs that are limited, and every objective, in the
+            objectives' own units. Empty for a failure.
     """
 
     number: int
@@ -73,10 +88,18 @@ class Trial:
     params: int
     flops: int
     best: float | None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 def search(
-    strategy: Strategy, oracle: Oracle, *, budget: int, batch: int = BATCH
+    strategy: Strategy,
+    oracle: Oracle,
+    *,
+    budget: int,
+    batch: int = BATCH,
+    objectives: Objectives | None = None,
+    limits: CostLimits | None = None,
+    quantities: Quantities | None = None,
 ) -> Iterator[Trial]:
     """Ask, score, tell, and yield a trial per architecture; a batch yields several at once.
 
@@ -89,8 +112,11 @@ def search(
         budget: Number of trials; failures and cached scores count, or a replay would differ.
         batch: Candidates asked at once. It is part of the search: a strategy proposes the whole
             batch before it learns any of its scores.
+        objectives: What is told in the place of the score, one number for each.
+        limits: What the strategy was restricted to; their costs are reported.
+        quantities: Where those costs come from.
     """
-    sign = oracle.sign
+    sign = oracle.sign if objectives is None else objectives.each[0].sign
     number = 0
     best: float | None = None
     while number < budget:
@@ -100,38 +126,67 @@ def search(
             return
         archs = [candidate.arch for candidate in asked]
         verdicts = oracle.score(archs)
+        found = _findings(archs, verdicts, objectives)
         costs = oracle.costs(archs)
+        measured = _measured(archs, limits, quantities)
         strategy.tell(
             [
-                (candidate.id, sign * verdict.value if isinstance(verdict, Score) else None)
-                for candidate, verdict in zip(asked, verdicts, strict=True)
+                (candidate.id, _told(each, sign, objectives))
+                for candidate, each in zip(asked, found, strict=True)
             ]
         )
         seconds = (time.perf_counter() - began) / len(asked)
-        for arch, verdict, params, flops in zip(
-            archs, verdicts, costs.params.tolist(), costs.flops.tolist(), strict=True
-        ):
-            score: float | None = None
-            error: str | None = None
-            if isinstance(verdict, Score):
-                score = verdict.value
-                if best is None or sign * score > sign * best:
-                    best = score
-            else:
-                error = verdict.reason
+        for place, arch in enumerate(archs):
+            each = found[place]
+            score = each[0] if isinstance(each, tuple) else None
+            if score is not None and (best is None or sign * score > sign * best):
+                best = score
+            measures = {name: values[place] for name, values in measured.items()}
+            if objectives is not None and isinstance(each, tuple):
+                measures |= dict(zip(objectives.names, each, strict=True))
             yield Trial(
                 number=number,
                 arch=arch,
                 text=oracle.text(arch),
                 score=score,
-                error=error,
+                error=each if isinstance(each, str) else None,
                 seconds=seconds,
-                cached=verdict.cached,
-                params=params,
-                flops=flops,
+                cached=verdicts[place].cached,
+                params=int(costs.params[place]),
+                flops=int(costs.flops[place]),
                 best=best,
+                measures=measures,
             )
             number += 1
+
+
+def _findings(
+    archs: list[Arch], verdicts: list[Verdict], objectives: Objectives | None
+) -> list[tuple[float, ...] | str]:
+    """Return, for each architecture, its score or the value of each objective, or why not."""
+    if objectives is not None:
+        return objectives.values(archs, verdicts)
+    return [(each.value,) if isinstance(each, Score) else each.reason for each in verdicts]
+
+
+def _told(
+    found: tuple[float, ...] | str, sign: int, objectives: Objectives | None
+) -> float | tuple[float, ...] | None:
+    """Return what a strategy is told: more is better, None is a failure."""
+    if isinstance(found, str):
+        return None
+    return sign * found[0] if objectives is None else objectives.signed(found)
+
+
+def _measured(
+    archs: list[Arch], limits: CostLimits | None, quantities: Quantities | None
+) -> dict[str, list[float]]:
+    """Return the limited costs that a trial does not hold anyway, by name."""
+    if limits is None or quantities is None:
+        return {}
+    population = np.asarray(archs, dtype=np.int64)
+    names = [name for name in limits.names if name not in COUNTED]
+    return {name: quantities.of(name, population).tolist() for name in names}
 
 
 @dataclass(frozen=True)
@@ -145,6 +200,7 @@ class ResultArch:
         params: Trainable weights.
         flops: Multiply-accumulates for one image.
         number: Of its trial.
+        measures: What else is known of it, see :class:`Trial`.
         space: Where it lives.
         num_classes: Of the search, for which ``params`` and ``flops`` hold.
     """
@@ -155,6 +211,7 @@ class ResultArch:
     params: int
     flops: int
     number: int
+    measures: Mapping[str, float]
     space: Space = field(repr=False)
     num_classes: int = field(repr=False)
 
@@ -176,12 +233,14 @@ class Result:
         oracle: What judged them; it breaks ties.
         seconds: Wall time of the run.
         settings: All that the search was asked for, ready for JSON.
+        objectives: What was searched for, where that was more than one thing.
     """
 
     trials: list[Trial]
     oracle: Oracle = field(repr=False, compare=False)
     seconds: float = field(compare=False)
     settings: dict[str, Any]
+    objectives: Objectives | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         failed = sum(self.failures.values())
@@ -217,13 +276,32 @@ class Result:
             f"the commonest reason ({count} of them): {reason}"
         )
 
+    @cached_property
+    def front(self) -> list[ResultArch]:
+        """The architectures that no other one beats in every objective, by the first of them.
+
+        Of several with the same values, the first that was asked. With a single objective, the
+        best one only.
+        """
+        if self.objectives is None:
+            return self.top(1)
+        scored = [(trial, trial.score) for trial in self.trials if trial.score is not None]
+        names = self.objectives.names
+        points = [
+            self.objectives.signed([trial.measures[name] for name in names]) for trial, _ in scored
+        ]
+        return [self._found(*scored[place]) for place in front_of(points).tolist()]
+
     def top(self, k: int) -> list[ResultArch]:
         """Return the best ``k``, best first, ties broken as :meth:`nas.oracle.Oracle.rank` does.
 
-        Fewer come when fewer trials succeeded.
+        Fewer come when fewer trials succeeded. With several objectives: the first ``k`` of
+        :attr:`front`.
         """
         if k < 1:
             raise NasError(f"top: expected at least 1, got {k}")
+        if self.objectives is not None:
+            return self.front[:k]
         scored = [(trial, trial.score) for trial in self.trials if trial.score is not None]
         order = self.oracle.rank([(trial.arch, score) for trial, score in scored], k)
         return [self._found(*scored[i]) for i in order]
@@ -261,6 +339,7 @@ class Result:
             params=trial.params,
             flops=trial.flops,
             number=trial.number,
+            measures=trial.measures,
             space=self.space,
             num_classes=self.oracle.conditions.num_classes,
         )
@@ -303,11 +382,15 @@ class Searcher:
         tie_break: str | ProxySpec | OwnProxy | None = None,
         direction: Direction = "maximise",
         exhaustive: Literal["never", "when_cheaper"] = "never",
+        constraints: Mapping[str, object] | None = None,
+        objectives: Sequence[str] | None = None,
+        latency: str | Latency | None = None,
     ) -> None:
         """Check everything; nothing is scored and no file is made yet.
 
         Args:
-            space: A name of ``nas.SPACES``, or a space of your own.
+            space: A name of ``nas.SPACES`` or of a plugin, the ``"FILE.yaml"`` of a space of your
+                own, ``"package.module:SPACE"``, or a space.
             proxy: A name, options behind a colon (``"meco:hooks=reference"``), or a callable of
                 your own (:class:`nas.oracle.OwnProxy`).
             oracle: The same, for what is no proxy in the narrow sense: a fitted
@@ -332,9 +415,16 @@ class Searcher:
             exhaustive: ``"when_cheaper"``: rank the whole space instead, where that takes less time
                 than the budget would take with networks run one by one
                 (:meth:`nas.proxies.base.ProxySpec.gain`). Budget and strategy are then replaced.
+            constraints: Limits that nothing outside of is scored: ``{"params": "<= 1.0e6"}``
+                (:mod:`nas.limits`).
+            objectives: Several things to search for, ``["score", "-latency_ms"]``; the result is
+                then a front of trade-offs (:mod:`nas.objectives`).
+            latency: Where latencies come from: ``"measure"``, a table's ``"FILE.csv:COLUMN"``, the
+                ``"FILE.yaml"`` of a look-up table, or an object of :class:`nas.hardware.Latency`.
 
         Raises:
             NasError: A setting that cannot be.
+            Unsatisfiable: Nothing within the limits was found.
 
         Warns:
             DirectionWarning: The proxy is known to be the other way round on this space.
@@ -345,7 +435,7 @@ class Searcher:
             _check_integer(name, value, at_least=1)
         _check_integer("minibatch", minibatch, at_least=2)
         _check_integer("seed", seed, at_least=0)
-        self.space = look_up(SPACES, space, kind="space") if isinstance(space, str) else space
+        self.space = find_space(space) if isinstance(space, str) else space
         self.conditions = Conditions(
             num_classes=num_classes,
             resolution=resolution,
@@ -359,15 +449,22 @@ class Searcher:
         if proxy is not None and oracle is not None:
             raise NasError("proxy and oracle: expected one of them, got both")
         proxy = next((x for x in (proxy, oracle) if x is not None), "meco")
+        self._quantities = Quantities(
+            self.space, self.conditions, latency_source(latency, self.space)
+        )
+        self._limits = CostLimits(constraints, self._quantities) if constraints else None
+        self._objectives = objectives
+        self._check_objectives(direction)
         self._proxy, self._tie_break, self._direction = proxy, tie_break, direction
         if exhaustive not in ("never", "when_cheaper"):
             raise NasError(f"exhaustive: expected 'never' or 'when_cheaper', got {exhaustive!r}")
         self.replaced: str | None = None
         if exhaustive == "when_cheaper":
-            whole = _whole_if_cheaper(self.space, proxy, budget)
+            whole = _whole_if_cheaper(self.space, proxy, budget, self._limits)
             if whole is not None:
                 self.replaced = (
-                    f"ranking all {whole:,} distinct architectures of {self.space.name} by "
+                    f"ranking all {whole:,} distinct architectures of {self.space.name}"
+                    f"{' within the limits' if self._limits else ''} by "
                     f"{proxy} instead of {budget:,} by {_strategy_name(strategy)}: run "
                     "together they take less time than those would one by one"
                 )
@@ -383,6 +480,7 @@ class Searcher:
         else:
             self._make_strategy()  # a wrong option is told now, not at run
         judge = self._make_oracle(None)
+        self._make_objectives(judge)
         if cache is not None:
             judge.check_lasting()
         self.settings: dict[str, Any] = {
@@ -396,6 +494,9 @@ class Searcher:
             "batch": batch,
             "seed": seed,
             "conditions": asdict(self.conditions),
+            "constraints": None if self._limits is None else list(map(str, self._limits.bounds)),
+            "objectives": None if self._objectives is None else list(self._objectives),
+            "latency": None if self._quantities.latency is None else self._quantities.latency.name,
         }
         advice = judge.warning()
         if advice is not None:
@@ -417,19 +518,46 @@ class Searcher:
             on_trial: Called with every trial as it comes; a finished batch brings several.
         """
         began = time.perf_counter()
-        strategy = self._make_strategy()
         store = None if self._cache is None else Store(self._cache)
+        latency = self._quantities.latency
+        if isinstance(latency, MeasuredLatency):
+            latency.cache = store
+        strategy = self._make_strategy(searches=True)
         oracle = self._make_oracle(store)
+        objectives = self._make_objectives(oracle)
         trials: list[Trial] = []
         try:
-            for trial in search(strategy, oracle, budget=self._budget, batch=self._batch):
+            for trial in search(
+                strategy,
+                oracle,
+                budget=self._budget,
+                batch=self._batch,
+                objectives=objectives,
+                limits=self._limits,
+                quantities=self._quantities,
+            ):
                 trials.append(trial)
                 if on_trial is not None:
                     on_trial(trial)
         finally:
             if store is not None:
                 store.close()  # a tie-break that is asked later opens it again
-        return Result(trials, oracle, time.perf_counter() - began, self.settings)
+        return Result(trials, oracle, time.perf_counter() - began, self.settings, objectives)
+
+    def _check_objectives(self, direction: Direction) -> None:
+        if isinstance(self._objectives, str):
+            raise NasError(f"objectives: expected a list of names, got {self._objectives!r}")
+        if self._objectives is not None and direction != "maximise":
+            raise NasError(
+                "direction: with objectives, a minus before a name is what makes less better; "
+                f"got direction={direction!r}"
+            )
+
+    def _make_objectives(self, oracle: Oracle) -> Objectives | None:
+        if self._objectives is None:
+            return None
+        by_predictor = oracle.predictor is not None
+        return Objectives(self._objectives, oracle, self._quantities, by_predictor)
 
     def _make_oracle(self, store: Store | None) -> Oracle:
         return Oracle(
@@ -441,11 +569,25 @@ class Searcher:
             cache=store,
         )
 
-    def _make_strategy(self) -> Strategy:
+    def _make_strategy(self, *, searches: bool = False) -> Strategy:
+        """Return a fresh strategy, within the limits and for the objectives of the search.
+
+        Args:
+            searches: It will search. Else it is made to be checked, and limits that take networks
+                to be run are left to the search.
+        """
+        strategy = self._fresh_strategy()
+        if self._objectives is not None:
+            strategy.pursue(len(self._objectives))
+        if self._limits is not None and (searches or self._limits.effort > SLOW_EFFORT):
+            strategy.restrict(self._limits)
+        return strategy
+
+    def _fresh_strategy(self) -> Strategy:
         strategy = self._strategy
         seed = child_seed(self._seed, "search")
         if isinstance(strategy, str):
-            strategy = look_up(STRATEGIES, strategy, kind="strategy")
+            strategy = look_up_or_load(STRATEGIES, strategy, kind="strategy", expected=StrategyInfo)
         if isinstance(strategy, StrategyInfo):
             return strategy.make(self.space, seed=seed, **self._strategy_options)
         if isinstance(strategy, Strategy):
@@ -466,7 +608,9 @@ class Searcher:
             raise NasError("strategy_options: a strategy object has its options already")
 
 
-def _whole_if_cheaper(space: Space, proxy: str | ProxySpec | OwnProxy, budget: int) -> int | None:
+def _whole_if_cheaper(
+    space: Space, proxy: str | ProxySpec | OwnProxy, budget: int, limits: CostLimits | None
+) -> int | None:
     """Return the number of distinct architectures if ranking all is cheaper than the budget."""
     spec = ProxySpec.parse(proxy) if isinstance(proxy, str) else proxy
     gain = getattr(spec, "gain", None)
@@ -479,7 +623,12 @@ def _whole_if_cheaper(space: Space, proxy: str | ProxySpec | OwnProxy, budget: i
         members = space.all()
     except NasError:  # it has no official order to walk along
         return None
-    distinct = len(np.unique(space.canonicalise(members), axis=0))
+    forms = np.unique(space.canonicalise(members), axis=0)
+    if limits is not None:
+        if limits.effort <= SLOW_EFFORT:  # to look at all of them would take longer than to search
+            return None
+        forms = forms[limits.excess(forms) == 0]
+    distinct = len(forms)
     return distinct if budget < distinct <= most else None
 
 

@@ -49,7 +49,8 @@ from nas.recipe import (
     space_name,
 )
 from nas.seeds import child_seed, generator
-from spaces import SPACES, Arch, Space
+from nas.space_file import find_space
+from spaces import Arch, Space
 from spaces.errors import NasError
 
 Floats = NDArray[np.float64]
@@ -156,7 +157,7 @@ def read_data(
     Raises:
         NasError: The recipe names no table, or one that cannot be read.
     """
-    space = SPACES[recipe.space]
+    space = find_space(recipe.space)
     truth = _truth_of(recipe)
     if truth is None:
         raise NasError("truth: a table to learn from is needed, as truth=TABLE.csv:COLUMN")
@@ -167,14 +168,14 @@ def read_data(
 
 
 def _truth_of(recipe: FitRecipe) -> Truth | None:
-    return None if recipe.truth is None else parse_truth(recipe.truth, SPACES[recipe.space])
+    return None if recipe.truth is None else parse_truth(recipe.truth, find_space(recipe.space))
 
 
 def _table_of(
     recipe: FitRecipe, archs: Sequence[Arch], cache: Cache | None, progress: Progress | None
 ) -> tuple[list[str], Floats]:
     """Return the names and the values of the inputs of architectures, ``(N, F)``."""
-    space, inputs = SPACES[recipe.space], _inputs_of(recipe)
+    space, inputs = find_space(recipe.space), _inputs_of(recipe)
     kept = MemoryCache() if cache is None else cache
 
     def score(specs: Sequence[ProxySpec], some: Sequence[Arch]) -> list[list[Any]]:
@@ -268,7 +269,7 @@ def _predictor(
             unseen[inside] = fewer.predict(filled[train[inside]])
         intervals = Intervals.of(unseen, values[train])
     return Predictor(
-        space=SPACES[recipe.space],
+        space=find_space(recipe.space),
         inputs=_inputs_of(recipe),
         model=model,
         intervals=intervals,
@@ -348,7 +349,7 @@ def suggest(
     Raises:
         NasError: Too few are left, or ``best`` is asked with fewer than 16 labels.
     """
-    space = SPACES[recipe.space]
+    space = find_space(recipe.space)
     truth = _truth_of(recipe)
     trained = np.zeros((0, len(space.dimensions)), np.int64)
     if truth is not None:

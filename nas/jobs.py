@@ -50,9 +50,9 @@ from nas.recipe import (
     space_name,
 )
 from nas.run_folder import RESULT, Folder, as_json
+from nas.space_file import find_space
 from nas.training.data import DATA, ImageData, Parts, load_data, split
 from nas.training.plan import OPTIMISERS, SCHEDULES, Plan, Precision
-from spaces import SPACES
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class TrainRecipe(Section):
             return None
         from nas.benchmark.table import parse_truth  # late: few recipes name a table
 
-        return parse_truth(self.benchmark, SPACES[self.space])
+        return parse_truth(self.benchmark, find_space(self.space))
 
 
 TRAIN = Kind(
@@ -254,7 +254,7 @@ def with_archs(recipe: TrainRecipe, space: str, archs: Iterable[Candidate]) -> T
     if not chosen:
         raise NasError("no architecture to train")
     for each in chosen:
-        SPACES[space].from_str(each.arch)
+        find_space(space).from_str(each.arch)
     return recipe.model_copy(update={"space": space, "archs": chosen})
 
 
@@ -393,7 +393,7 @@ def run_job(
         if network is not None:
             made = network.make(len(data.classes))
         else:
-            space = SPACES[recipe.space]
+            space = find_space(recipe.space)
             arch = space.from_str(recipe.archs[job.number].arch)
             made = space.build(arch, num_classes=len(data.classes))
     trained = train_network(
@@ -654,7 +654,7 @@ class Training:
         recipe = self.summary["recipe"]
         if not recipe["archs"]:
             raise NasError(f"make the network, and load {self.folder / BEST} into it")
-        space = SPACES[recipe["space"]]
+        space = find_space(recipe["space"])
         arch = space.from_str(self.summary["archs"][self.summary["best"]]["arch"])
         network = space.build(arch, num_classes=len(self.summary["data"]["classes"]))
         network.load_state_dict(load_file(self.folder / BEST))
@@ -815,7 +815,7 @@ def _row(
     }
     if recipe.archs:
         candidate = recipe.archs[number]
-        space = SPACES[recipe.space]
+        space = find_space(recipe.space)
         arch = space.from_str(candidate.arch)
         side = int(data.train.images.shape[-1])
         costs = space.costs(np.asarray([arch]), num_classes=len(data.classes), resolution=side)

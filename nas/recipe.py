@@ -20,7 +20,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -37,10 +37,16 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from nas import plain_yaml
 from nas.engine import BATCH, Searcher
+from nas.hardware.source import MEASURE
+from nas.limits import parse_bounds
+from nas.objectives import OWN, parse_objective
 from nas.plain_yaml import Document, Problem, YamlError, dotted
+from nas.plugins import GROUPS, look_up_or_load
 from nas.proxies import PROXIES
-from nas.proxies.base import ProxySpec
-from searchers import STRATEGIES
+from nas.proxies.base import Proxy, ProxySpec
+from nas.quantities import QUANTITIES
+from nas.space_file import find_space
+from searchers import STRATEGIES, StrategyInfo
 from spaces import SPACES
 from spaces.errors import NasError, did_you_mean, look_up
 
@@ -89,10 +95,12 @@ def refuse(text: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{text}", {"text": text})
 
 
-def space_name(name: str) -> str:
-    """Return the name of a space, checked."""
+def space_name(name: str, info: ValidationInfo) -> str:
+    """Return the name of a space, checked; that of a file with an absolute path."""
+    if name.endswith((".yaml", ".yml")):
+        name = _existing(name, info)
     try:
-        look_up(SPACES, name, kind="space")
+        find_space(name)
     except NasError as error:
         raise refuse(str(error)) from None
     return name
@@ -105,7 +113,7 @@ def _proxy(value: object) -> object:
             return str(ProxySpec.parse(value))
         if isinstance(value, Mapping):
             name, options = _name_and_options(value)
-            proxy = look_up(PROXIES, name, kind="proxy")
+            proxy = look_up_or_load(PROXIES, name, kind="proxy", expected=Proxy)
             return str(ProxySpec.make(name, _check_options(proxy.options, options)))
     except NasError as error:
         raise refuse(str(error)) from None
@@ -128,7 +136,11 @@ def choice_of(table: Mapping[str, Any], kind: str, value: object) -> Choice:
         raise refuse(f"expected a {kind}'s name, or a mapping with one, got {shown(value)}")
     name, options = _name_and_options({"name": value} if isinstance(value, str) else value)
     try:
-        chosen = look_up(table, name, kind=kind)
+        expected = StrategyInfo if kind == "strategy" else object
+        if kind in GROUPS:
+            chosen = look_up_or_load(table, name, kind=kind, expected=expected)
+        else:
+            chosen = look_up(table, name, kind=kind)
     except NasError as error:
         raise refuse(str(error)) from None
     given = _check_options(chosen.options, options)
@@ -311,6 +323,60 @@ class ReportSection(Section):
     folder: str = Field(default="runs", min_length=1, description="Where run folders are made.")
 
 
+def _bound(value: object, info: ValidationInfo) -> object:
+    """Return what bounds a quantity, after it could be read."""
+    if value is not None:
+        try:
+            parse_bounds(str(info.field_name), value)
+        except NasError as error:
+            raise refuse(str(error).partition(": ")[2] or str(error)) from None
+    return value
+
+
+Bounded: TypeAlias = Annotated[
+    float | str | list[float | str] | None, BeforeValidator(_bound), Field(default=None)
+]
+
+
+class ConstraintsSection(Section):
+    """Limits: '<= NUMBER', '>= NUMBER', a number (at most so much), or a list of those."""
+
+    params: Bounded = Field(default=None, description="Trainable weights.")
+    flops: Bounded = Field(default=None, description="Multiply-accumulates for one image.")
+    latency_ms: Bounded = Field(default=None, description="Milliseconds, by `latency`.")
+    memory_mb: Bounded = Field(
+        default=None, description="Peak memory of inference with one image, 10^6 bytes."
+    )
+
+
+def _objectives(names: list[str] | None) -> list[str] | None:
+    """Return the objectives, each of which could be read."""
+    for name in names or ():
+        try:
+            objective = parse_objective(name)
+            if objective.name not in (*OWN, *QUANTITIES):
+                ProxySpec.parse(objective.name)
+        except NasError as error:
+            raise refuse(f"{error}; beside proxies: {', '.join((*OWN, *QUANTITIES))}") from None
+    if names is not None and len(names) < 2:
+        raise refuse(f"expected at least two, got {shown(names)}")
+    return names
+
+
+def _latency_file(text: str, info: ValidationInfo) -> str:
+    """Return ``measure``, or a table's column or a look-up table with an absolute path."""
+    if text == MEASURE:
+        return text
+    if text.endswith((".yaml", ".yml")):
+        return _existing(text, info)
+    if ":" in text:
+        return benchmark_column(text, info)
+    raise refuse(
+        "expected 'measure', a table's 'FILE.csv:COLUMN' or the 'FILE.yaml' of a look-up table, "
+        f"got {text!r}"
+    )
+
+
 class OracleSection(Section):
     """What judges, where it is no proxy in the narrow sense."""
 
@@ -347,7 +413,8 @@ class Recipe(Section):
     )
     summary: str = Field(default="", description="One line for a person.")
     space: Annotated[str, AfterValidator(space_name)] = Field(
-        description="Where to search; `nas list` shows the names."
+        description="Where to search: a name (`nas list` shows them), the FILE.yaml of a space of "
+        "your own, or package.module:SPACE."
     )
     proxy: Annotated[str, BeforeValidator(_proxy)] = Field(
         description="What to search by: a name, 'name:option=value,...', or a mapping with a name."
@@ -374,6 +441,19 @@ class Recipe(Section):
         default="never",
         description="Whether to rank the whole space instead, where that is cheaper than the "
         "budget would be with networks run one by one.",
+    )
+    constraints: ConstraintsSection = Field(
+        default=ConstraintsSection(), description="Limits, checked before anything is scored."
+    )
+    objectives: Annotated[list[str], AfterValidator(_objectives)] | None = Field(
+        default=None,
+        description="Several things to search for, such as [score, -latency_ms]; less is better "
+        "where a minus stands before the name.",
+    )
+    latency: Annotated[str, AfterValidator(_latency_file)] | None = Field(
+        default=None,
+        description="Where latencies come from: 'measure' (on this machine), FILE.csv:COLUMN, or "
+        "FILE.yaml as `nas latency --fit` writes it.",
     )
     conditions: ConditionsSection = Field(
         default=ConditionsSection(), description="What else a score depends on."
@@ -461,6 +541,13 @@ class Recipe(Section):
             tie_break=self.tie_break,
             direction=self.direction,
             exhaustive=self.exhaustive,
+            constraints={
+                name: given
+                for name, given in self.constraints.model_dump().items()
+                if given is not None
+            },
+            objectives=self.objectives,
+            latency=self.latency,
             cache=self.cache or cache,
             **self.conditions.model_dump(),
         )
@@ -471,13 +558,14 @@ class Recipe(Section):
             return None
         from nas.benchmark.table import parse_truth  # late: few recipes name a table
 
-        return parse_truth(self.benchmark, SPACES[self.space])
+        return parse_truth(self.benchmark, find_space(self.space))
 
 
 SEARCH = Kind(
     Recipe,
     sections={
         "conditions": ConditionsSection,
+        "constraints": ConstraintsSection,
         "report": ReportSection,
         "oracle": OracleSection,
         "train": TrainSection,
@@ -751,7 +839,12 @@ def recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     definitions, properties = schema["$defs"], schema["properties"]
     del definitions["Choice"]
-    _rename(properties, "space", {"enum": sorted(SPACES)})
+    own = {
+        "type": "string",
+        "pattern": r"(\.ya?ml$|:)",
+        "description": "FILE.yaml, or module:SPACE",
+    }
+    _rename(properties, "space", {"anyOf": [{"enum": sorted(SPACES)}, own]})
     strategies = _selector_schema({name: info.options for name, info in STRATEGIES.items()})
     proxies = _selector_schema({name: proxy.options for name, proxy in PROXIES.items()})
     names = "|".join(sorted(PROXIES))

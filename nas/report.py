@@ -10,6 +10,8 @@
 ``result.json``     The best architectures and how they were found; there when the run is complete.
 ``best_cell.png``   The best architecture, drawn.
 ``scores.png``      Every score in the order it came, and the best so far.
+``front.png``       With several objectives: all that was scored, and the front of trade-offs.
+``space.yaml``      The space, where it is a file of the user's own.
 ``best.py``         Rebuilds the best network, and loads ``best.safetensors`` once it is trained.
 ``training/``       The final trainings that the recipe asks for; see :mod:`nas.jobs`.
 =================== ===============================================================================
@@ -26,18 +28,23 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from nas.benchmark import Truth
-from nas.builder import builder
-from nas.drawing import draw_arch, draw_scores
+from nas.builder import SPACE, builder, is_file
+from nas.drawing import draw_arch, draw_front, draw_scores
 from nas.engine import Result, ResultArch, Trial
+from nas.objectives import parse_objective
+from nas.quantities import COUNTED
 from nas.recipe import Recipe, load_recipe
 from nas.run_folder import RECIPE, RESULT, Folder, as_json
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CACHE, TRIALS, TRAINING = "scores.sqlite", "trials.csv", "training"
 MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train")
@@ -76,10 +83,12 @@ class RunFolder(Folder[Recipe]):
         draw_scores(
             [trial.score for trial in result.trials],
             title=f"{self.recipe.name}: {result.settings['strategy']} on {self.recipe.space}",
-            proxy=self.recipe.proxy,
-            maximise=self.recipe.direction == "maximise",
+            proxy=self.recipe.proxy if result.objectives is None else result.objectives.names[0],
+            maximise=_rises(result, self.recipe),
         ).savefig(self.path / "scores.png")
         if summary["best"] is not None:
+            if result.objectives is not None:
+                _front_figure(self.recipe, result).savefig(self.path / "front.png")
             best = result.best
             costs = costs_text(best.params, best.flops)
             caption = f"{self.recipe.proxy} {number_text(best.score)} · {costs}"
@@ -88,8 +97,30 @@ class RunFolder(Folder[Recipe]):
             classes = self.recipe.conditions.num_classes
             row = summary["best"]
             self.write("best.py", builder(self.recipe.name, what, self.recipe.space, row, classes))
+            if is_file(self.recipe.space):  # a copy, so that best.py rebuilds what was searched
+                self.write(SPACE, Path(self.recipe.space).read_text(encoding="utf-8"))
         self.write(RESULT, as_json(summary))  # last: it says that the rest is there
         return summary
+
+
+def _rises(result: Result, recipe: Recipe) -> bool:
+    """Tell whether more of what the trials call their score is better."""
+    if result.objectives is not None:
+        return result.objectives.each[0].sign > 0
+    return recipe.direction == "maximise"
+
+
+def _front_figure(recipe: Recipe, result: Result) -> Figure:
+    assert result.objectives is not None
+    names = result.objectives.names
+    scored = [trial for trial in result.trials if trial.score is not None]
+    place = {trial.number: i for i, trial in enumerate(scored)}
+    return draw_front(
+        [[trial.measures[name] for name in names] for trial in scored],
+        [place[found.number] for found in result.front],
+        title=f"{recipe.name}: {result.settings['strategy']} on {recipe.space}",
+        names=names,
+    )
 
 
 def new_folder(recipe: Recipe, *, out: Path | None = None, fresh: bool = False) -> RunFolder:
@@ -134,10 +165,17 @@ def resume_folder(path: Path, overrides: Sequence[str] = ()) -> RunFolder:
 class TrialWriter:
     """Writes ``trials.csv`` row by row; a row is on its way to the disk when the next one comes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, measures: Sequence[str] = ()) -> None:
+        """Open the file.
+
+        Args:
+            path: Where.
+            measures: Further columns: costs and objectives that trials hold by name.
+        """
         self._file: IO[str] = path.open("w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
-        self._rows.writerow(_COLUMNS)
+        self._measures = tuple(measures)
+        self._rows.writerow([*_COLUMNS, *self._measures])
 
     def __call__(self, trial: Trial) -> None:
         values: dict[str, object] = {
@@ -145,7 +183,8 @@ class TrialWriter:
             "seconds": f"{trial.seconds:.6f}",
             "cached": str(trial.cached).lower(),
         }
-        self._rows.writerow([values.get(name, getattr(trial, name)) for name in _COLUMNS])
+        row = [values.get(name, getattr(trial, name)) for name in _COLUMNS]
+        self._rows.writerow([*row, *(trial.measures.get(name) for name in self._measures)])
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -158,6 +197,13 @@ class TrialWriter:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def measures_of(recipe: Recipe) -> list[str]:
+    """Return what trials of a recipe hold by name beside their score, parameters and FLOPs."""
+    limited = recipe.constraints.model_dump(exclude_none=True)
+    objectives = [parse_objective(text).name for text in recipe.objectives or ()]
+    return [name for name in dict.fromkeys([*objectives, *limited]) if name not in COUNTED]
 
 
 def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, Any]:
@@ -179,6 +225,9 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
         "n_failed": sum(result.failures.values()),
         "n_cached": sum(trial.cached for trial in result.trials),
         "failures": result.failures,
+        "objectives": recipe.objectives,
+        "front": [_found(arch, truth) for arch in result.front] if recipe.objectives else None,
+        "latency": result.settings["latency"],
         "explanation": _explanation(result) if found else None,
         "seconds": round(result.seconds, 3),
         "benchmark": None,
@@ -200,6 +249,8 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
 def _explanation(result: Result) -> dict[str, Any] | None:
     """Return why an ensemble put the best first; None for any other proxy."""
     spec = result.oracle.spec
+    if result.objectives is not None:
+        return None
     return result.explain().to_json() if spec is not None and spec.members else None
 
 
@@ -210,6 +261,7 @@ def _found(arch: ResultArch, truth: Truth | None) -> dict[str, Any]:
         "params": arch.params,
         "flops": arch.flops,
         "trial": arch.number,
+        **{name: value for name, value in arch.measures.items() if name not in COUNTED},
     }
     if truth is not None:
         value = truth.value(arch.arch)

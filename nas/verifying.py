@@ -21,7 +21,8 @@ from nas.oracle import Oracle, Score
 from nas.proxies.base import Conditions, ProxySpec
 from nas.run_folder import RECIPE, RESULT
 from nas.seeds import generator
-from spaces import SPACES, Arch, Space
+from nas.space_file import find_space
+from spaces import Arch, Space
 from spaces.errors import NasError
 
 SAMPLED = 20_000
@@ -67,7 +68,7 @@ def candidates(run: Path, top: int, random: int, seed: int) -> tuple[str, list[C
     """
     name, best = best_of(run, top)
     recipe = _read(run)["recipe"]
-    space = SPACES[name]
+    space = find_space(name)
     taken = {space.canonical(space.from_str(each.arch)) for each in best}
     sizes = _params(space, [space.from_str(each.arch) for each in best])
     rng = generator(seed, "verify", "random")
@@ -110,7 +111,7 @@ def _oracle(recipe: dict[str, Any]) -> Oracle:
     """Return what judged a search."""
     proxy = {key: value for key, value in recipe["proxy"].items() if key != "name"}
     return Oracle(
-        SPACES[recipe["space"]],
+        find_space(recipe["space"]),
         ProxySpec.make(recipe["proxy"]["name"], proxy),
         conditions=Conditions(seed=recipe["seed"], **recipe["conditions"]),
         direction=recipe["direction"],

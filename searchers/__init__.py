@@ -4,19 +4,22 @@ from searchers.base import (
     Candidate,
     InvalidAnswer,
     InvalidOption,
+    Limits,
     NoOptions,
     Strategy,
     StrategyInfo,
+    Unsatisfiable,
 )
 from searchers.evolution import EVOLUTION, Evolution, EvolutionOptions
 from searchers.exhaustive import EXHAUSTIVE, Exhaustive
 from searchers.local_search import LOCAL_SEARCH, LocalSearch, LocalSearchOptions
+from searchers.nsga2 import NSGA2, Nsga2, Nsga2Options
 from searchers.random_search import RANDOM, RandomSearch
 from searchers.tpe import TPE, Tpe, TpeOptions
 from spaces import Space, look_up
 
 STRATEGIES: dict[str, StrategyInfo] = {
-    info.name: info for info in (RANDOM, EVOLUTION, TPE, LOCAL_SEARCH, EXHAUSTIVE)
+    info.name: info for info in (RANDOM, EVOLUTION, TPE, NSGA2, LOCAL_SEARCH, EXHAUSTIVE)
 }
 
 
@@ -44,13 +47,17 @@ __all__ = [
     "Exhaustive",
     "InvalidAnswer",
     "InvalidOption",
+    "Limits",
     "LocalSearch",
     "LocalSearchOptions",
     "NoOptions",
+    "Nsga2",
+    "Nsga2Options",
     "RandomSearch",
     "Strategy",
     "StrategyInfo",
     "Tpe",
     "TpeOptions",
+    "Unsatisfiable",
     "make_strategy",
 ]

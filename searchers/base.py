@@ -10,14 +10,25 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaces import Arch, NasError, Population, Space, look_up
 
 _WALK_BLOCK = 256  # rows per canonicalisation of the walk: large enough to amortise numpy's calls
 _OPEN_SHOWN = 10  # ids that an error message lists before it only counts
+
+# Under limits: draws of a block, blocks without a single member inside before draws are repaired,
+# and how many of the least bad draws are then repaired.
+_DRAWS = 64
+_VAIN_BLOCKS = 4
+_REPAIRS = 4
+_STEPS = 60  # changes that a repair may make
+_VAIN_REPAIRS = 8  # repairs in a row without success after which the walk takes over
+_LISTED = 2**18  # a space of up to so many members is looked through before a limit is called off
+_WALK_VAIN = 2_000  # members outside in a row that end a walk over a space without an order
 
 
 class InvalidAnswer(NasError, ValueError):
@@ -26,6 +37,30 @@ class InvalidAnswer(NasError, ValueError):
 
 class InvalidOption(NasError, ValueError):
     """A setting of a strategy with the wrong type or out of range."""
+
+
+class Unsatisfiable(NasError, ValueError):
+    """No architecture within the limits of a search was found."""
+
+
+class Limits(Protocol):
+    """What bounds a search: sizes or times that architectures must keep within."""
+
+    @property
+    def effort(self) -> int:
+        """How many architectures may be looked at for one that is wanted.
+
+        Small where looking at one takes long, as a measured latency does.
+        """
+
+    def excess(self, population: Population) -> NDArray[np.float64]:
+        """Return how far each architecture is outside, ``(N,)``; 0 is within the limits.
+
+        Only the order of the numbers matters: what has less is nearer.
+        """
+
+    def describe(self, arch: Arch) -> str:
+        """Return what is bounded, the bounds, and what the architecture has, for a message."""
 
 
 def check_integer(name: str, value: object, *, at_least: int) -> int:
@@ -75,6 +110,15 @@ class Strategy(ABC):
     when every distinct function of the space has been asked. In a space without an official order
     the walk spreads from a random member over its neighbours and theirs.
 
+    Under limits (:meth:`restrict`) nothing outside of them is ever asked. A proposal outside is
+    *repaired*: one choice after another is changed, each time to one of the changes that bring it
+    nearest, until it is inside. Random draws are drawn again instead, and repaired only where 256
+    in a row were outside; so they are uniform over what is inside, unless that is much less than a
+    hundredth of the space. Without success for :attr:`_patience` proposals the walk goes on, and
+    passes over what is outside.
+
+    Several objectives (:meth:`pursue`) make every score a tuple of that many numbers.
+
     Any number of candidates may be open. The answers of one :meth:`tell` are taken in the order of
     their ids, so the order in which a batch finishes changes nothing.
     """
@@ -82,15 +126,58 @@ class Strategy(ABC):
     _patience: ClassVar[int] = 100
     """Proposals in a row that may all be known before the walk takes over."""
 
+    one_score: ClassVar[str] = "it compares candidates by one score"
+    """Why the strategy takes no more than one objective; empty where it takes several."""
+
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space = space
         self._rng = np.random.default_rng(check_integer("seed", seed, at_least=0))
         self._asked: set[Arch] = set()
         self._told: dict[Arch, float | None] = {}
+        self._told_several: dict[Arch, tuple[float, ...] | None] = {}
+        self._n_objectives = 1
+        self._limits: Limits | None = None
+        self._inside_for_sure: Arch | None = None
+        self._draws: Iterator[Arch] = iter(())
+        self._n_looked_at = 0
         self._open: dict[int, Candidate] = {}
         self._n_asked = 0
         self._walk: Iterator[Arch] | None = None
         self._exhausted = False
+
+    @property
+    def n_looked_at(self) -> int:
+        """How many architectures have been compared with the limits so far, repeats included."""
+        return self._n_looked_at
+
+    def restrict(self, limits: Limits) -> None:
+        """Ask only for what is within limits from now on; to be called before the first ask.
+
+        Raises:
+            Unsatisfiable: Nothing within the limits was found: not among 256 draws, nor by
+                repairing the least bad of them, nor, where the space has an order and few enough
+                members, among all of them.
+        """
+        if self._n_asked:
+            raise NasError("limits have to be set before the first candidate is asked for")
+        self._limits = limits
+        self._inside_for_sure = self._find_inside(limits)
+        self._draws = self._draws_inside(limits)
+
+    def pursue(self, n_objectives: int) -> None:
+        """Take so many scores for each candidate from now on; to be called before the first ask.
+
+        Raises:
+            InvalidOption: The strategy takes one objective only; the message says why.
+        """
+        check_integer("n_objectives", n_objectives, at_least=1)
+        if n_objectives > 1 and self.one_score:
+            raise InvalidOption(
+                f"{type(self).__name__} takes one objective, got {n_objectives}: {self.one_score}"
+            )
+        if self._n_asked:
+            raise NasError("objectives have to be set before the first candidate is asked for")
+        self._n_objectives = n_objectives
 
     def ask(self, n: int) -> list[Candidate]:
         """Return up to ``n`` new candidates; an empty list means that nothing new is left."""
@@ -101,10 +188,12 @@ class Strategy(ABC):
             proposals = self._propose(n - len(found))
             if len(proposals) == 0:
                 break
-            for arch in self._canonical(proposals):
+            for arch in self._inside(self._canonical(proposals)):
                 if len(found) == n:
                     break
-                if arch in self._asked:
+                if arch is None:
+                    vain += max(1, self._patience // _VAIN_REPAIRS)
+                elif arch in self._asked:
                     vain += 1
                 else:
                     vain = 0
@@ -116,21 +205,28 @@ class Strategy(ABC):
             found.append(self._issue(unseen))
         return found
 
-    def tell(self, answers: Iterable[tuple[int, float | None]]) -> None:
+    def tell(self, answers: Iterable[tuple[int, float | Sequence[float] | None]]) -> None:
         """Take the scores of open candidates.
 
         Args:
-            answers: Pairs of id and score; ``None`` is a candidate that could not be scored.
+            answers: Pairs of id and score, higher being better, or of id and one score for each
+                objective; ``None`` is a candidate that could not be scored.
 
         Raises:
-            InvalidAnswer: An id that is not open, an id that comes twice, or a score that is not
-                finite. Then none of the answers has been taken.
+            InvalidAnswer: An id that is not open, an id that comes twice, a score that is not
+                finite, or not as many scores as objectives. Then none of the answers has been
+                taken.
         """
         checked = sorted(self._check(answers), key=lambda pair: pair[0].id)
-        for candidate, score in checked:
+        for candidate, scores in checked:
             del self._open[candidate.id]
-            self._told[candidate.arch] = score
-            self._observe(candidate, score)
+            if self._n_objectives > 1:
+                self._told_several[candidate.arch] = scores
+                self._observe_several(candidate, scores)
+            else:
+                score = None if scores is None else scores[0]
+                self._told[candidate.arch] = score
+                self._observe(candidate, score)
 
     @abstractmethod
     def _propose(self, n: int) -> Sequence[Arch] | Population:
@@ -144,9 +240,121 @@ class Strategy(ABC):
     def _observe(self, candidate: Candidate, score: float | None) -> None:  # noqa: B027
         """Learn the score of a candidate, ``None`` if it failed; :attr:`_told` holds it already."""
 
+    def _observe_several(  # noqa: B027
+        self, candidate: Candidate, scores: tuple[float, ...] | None
+    ) -> None:
+        """The same where there are several objectives; :attr:`_told_several` holds them."""
+
     def _sample(self, n: int) -> Sequence[Arch] | Population:
-        """Draw ``n`` architectures uniformly, with replacement."""
-        return self.space.sample_many(n, self._rng)
+        """Draw ``n`` architectures uniformly, with replacement.
+
+        Under limits they are inside; where such draws are rare, they are the least bad of many.
+        """
+        if self._limits is None:
+            return self.space.sample_many(n, self._rng)
+        return [next(self._draws) for _ in range(n)]
+
+    def _draws_inside(self, limits: Limits) -> Iterator[Arch]:
+        """Yield canonical draws for ever: inside by rejection, or else the least bad, to repair."""
+        if self._inside_for_sure is not None:
+            yield self._inside_for_sure
+        while True:
+            least: list[tuple[float, Arch]] = []
+            drawn, size = 0, _block(limits)
+            while drawn < min(_VAIN_BLOCKS * _DRAWS, limits.effort):
+                block = self._canonical(self.space.sample_many(size, self._rng))
+                excess = self._excess(block)
+                inside = [arch for arch, beyond in zip(block, excess, strict=True) if not beyond]
+                if inside:
+                    yield from inside
+                    break
+                least += zip(excess, block, strict=True)
+                drawn += len(block)
+            else:
+                yield from (arch for _, arch in sorted(set(least))[:_REPAIRS])
+
+    def _excess(self, archs: Sequence[Arch]) -> list[float]:
+        """Return how far canonical architectures are outside of the limits, 0 for inside."""
+        if self._limits is None:
+            return [0.0] * len(archs)
+        if not archs:
+            return []
+        self._n_looked_at += len(archs)
+        excess: list[float] = self._limits.excess(np.asarray(archs, dtype=np.int64)).tolist()
+        return excess
+
+    def _only_inside(self, archs: Sequence[Arch]) -> list[Arch]:
+        """Return those of some canonical architectures that are within the limits."""
+        excess = self._excess(archs)
+        return [arch for arch, beyond in zip(archs, excess, strict=True) if not beyond]
+
+    def _inside(self, archs: Sequence[Arch]) -> Iterator[Arch | None]:
+        """Yield architectures as they are, repaired where outside, None where that fails."""
+        for arch, beyond in zip(archs, self._excess(archs), strict=True):
+            yield self._repair(arch) if beyond else arch
+
+    def _repair(self, arch: Arch) -> Arch | None:
+        """Return an architecture within the limits, near one outside; None where none was found.
+
+        One choice is changed at a time, to one drawn from the third of the changes for the better
+        that help most; where none helps, to the one that harms least among those not tried yet.
+        What was asked before is not returned.
+        """
+        assert self._limits is not None
+        most = max(self._limits.effort // 32, 8)
+        beyond = self._excess([arch])[0]
+        tried = {arch}
+        for _ in range(min(_STEPS, self._limits.effort // 8)):
+            near = [other for other in self._neighbours(arch, most) if other not in tried]
+            ranked = sorted(zip(self._excess(near), near, strict=True))
+            new = [other for left, other in ranked if not left and other not in self._asked]
+            if new:
+                return new[int(self._rng.integers(len(new)))]
+            better = sum(left < beyond for left, _ in ranked)
+            if not ranked:
+                return None
+            beyond, arch = ranked[int(self._rng.integers(1 + better // 3))]
+            tried.add(arch)
+        return None
+
+    def _neighbours(self, arch: Arch, most: int) -> list[Arch]:
+        """Return the canonical forms of neighbours, each once, a random choice of ``most``."""
+        near = self.space.neighbours(arch)
+        if len(near) > most:
+            chosen = self._rng.choice(len(near), size=most, replace=False)
+            near = tuple(near[i] for i in sorted(chosen.tolist()))
+        return list(dict.fromkeys(self._canonical(near))) if near else []
+
+    def _find_inside(self, limits: Limits) -> Arch:
+        """Return something within the limits, or raise :class:`Unsatisfiable`."""
+        least: list[tuple[float, Arch]] = []
+        size = _block(limits)
+        for _ in range(min(_VAIN_BLOCKS * _DRAWS, limits.effort) // size):
+            block = self._canonical(self.space.sample_many(size, self._rng))
+            excess = self._excess(block)
+            inside = [arch for arch, beyond in zip(block, excess, strict=True) if not beyond]
+            if inside:
+                return inside[0]  # a uniform draw
+            least += zip(excess, block, strict=True)
+        least = sorted(set(least))
+        for _, arch in least[: 2 * _REPAIRS]:
+            repaired = self._repair(arch)
+            if repaired is not None:
+                return repaired
+        where = f"among the {self._n_looked_at:,} architectures of {self.space.name} looked at"
+        few = len(self.space) <= min(_LISTED, 64 * limits.effort)
+        members = self._listed() if few else None
+        if members is not None:
+            for first in range(0, len(members), 16 * _WALK_BLOCK):
+                block = self._canonical(members[first : first + 16 * _WALK_BLOCK])
+                least = sorted([min(zip(self._excess(block), block, strict=True)), least[0]])
+                if not least[0][0]:
+                    return least[0][1]
+            where = f"in {self.space.name}, of all {len(members):,} architectures"
+        raise Unsatisfiable(
+            f"nothing within the limits {where}; nearest is {self.space.to_str(least[0][1])}: "
+            f"{limits.describe(least[0][1])}"
+        )
 
     def _canonical(self, proposals: Sequence[Arch] | Population) -> list[Arch]:
         """Return the canonical forms, one per proposal."""
@@ -167,23 +375,41 @@ class Strategy(ABC):
 
     def _visit(self) -> Iterator[Arch]:
         """Yield the canonical form of every member of the space, one member after the other."""
-        try:
-            members = self.space.all()
-        except NasError:  # the space has no official order
+        members = self._listed()
+        if members is None:
             yield from self._spread()
             return
         start, stride = self._course()
         for first in range(0, len(members), _WALK_BLOCK):
             steps = np.arange(first, min(first + _WALK_BLOCK, len(members)))
-            yield from self._canonical(members[(start + stride * steps) % len(members)])
+            block = self._canonical(members[(start + stride * steps) % len(members)])
+            yield from self._only_inside(block)
+
+    def _listed(self) -> Population | None:
+        """Return all members in the official order, None where the space has no such order."""
+        try:
+            return self.space.all()
+        except NasError:
+            return None
 
     def _spread(self) -> Iterator[Arch]:
-        """Yield all canonical forms in reach of a random one by changing one choice at a time."""
-        reached = dict.fromkeys(self._canonical([self.space.sample(self._rng)]))
+        """Yield all canonical forms in reach of a random one by changing one choice at a time.
+
+        Under limits the walk begins inside and ends after many members in a row that are outside.
+        """
+        start = [self.space.sample(self._rng)]
+        if self._inside_for_sure is not None:
+            start.append(self._inside_for_sure)
+        reached = dict.fromkeys(self._canonical(start))
         border = deque(reached)
-        while border:
+        vain = 0
+        while border and vain < _WALK_VAIN:
             arch = border.popleft()
-            yield arch
+            if self._only_inside([arch]):
+                vain = 0
+                yield arch
+            else:
+                vain += 1
             near = self.space.neighbours(arch)
             for other in self._canonical(near) if near else ():
                 if other not in reached:
@@ -209,27 +435,35 @@ class Strategy(ABC):
         return candidate
 
     def _check(
-        self, answers: Iterable[tuple[int, float | None]]
-    ) -> list[tuple[Candidate, float | None]]:
+        self, answers: Iterable[tuple[int, float | Sequence[float] | None]]
+    ) -> list[tuple[Candidate, tuple[float, ...] | None]]:
         """Return the answers with their candidates, or raise; see :meth:`tell`."""
-        checked: list[tuple[Candidate, float | None]] = []
+        checked: list[tuple[Candidate, tuple[float, ...] | None]] = []
         for id_, score in answers:
             candidate = self._open.get(id_)
             if candidate is None:
                 raise InvalidAnswer(self._why_not_open(id_))
-            if score is not None:
-                if not math.isfinite(score):
-                    raise InvalidAnswer(
-                        f"score of candidate {id_} must be a finite number, or None for a failure, "
-                        f"got {score}"
-                    )
-                score = float(score)
-            checked.append((candidate, score))
+            checked.append((candidate, None if score is None else self._scores(id_, score)))
         ids = [candidate.id for candidate, _ in checked]
         if len(set(ids)) < len(ids):
             twice = next(id_ for place, id_ in enumerate(ids) if id_ in ids[:place])
             raise InvalidAnswer(f"candidate {twice} is answered twice")
         return checked
+
+    def _scores(self, id_: int, score: float | Sequence[float]) -> tuple[float, ...]:
+        """Return the score, or scores, of one answer as a tuple of finite numbers."""
+        scores = tuple(score) if isinstance(score, Sequence) else (score,)
+        if len(scores) != self._n_objectives:
+            raise InvalidAnswer(
+                f"candidate {id_}: expected {self._n_objectives} scores, got {len(scores)}"
+            )
+        for each in scores:
+            if not math.isfinite(each):
+                raise InvalidAnswer(
+                    f"score of candidate {id_} must be a finite number, or None for a failure, "
+                    f"got {each}"
+                )
+        return tuple(float(each) for each in scores)
 
     def _why_not_open(self, id_: object) -> str:
         asked = isinstance(id_, int) and 0 <= id_ < self._n_asked
@@ -237,6 +471,11 @@ class Strategy(ABC):
         shown = list(self._open)
         more = f" and {len(shown) - _OPEN_SHOWN} more" if len(shown) > _OPEN_SHOWN else ""
         return f"candidate {id_} is not open, it {what}; open: {shown[:_OPEN_SHOWN]}{more}"
+
+
+def _block(limits: Limits) -> int:
+    """Return how many architectures are drawn at a time: few where looking at one takes long."""
+    return max(1, min(_DRAWS, limits.effort // 8))
 
 
 @dataclass(frozen=True)
@@ -264,6 +503,11 @@ class StrategyInfo:
     strategy: Callable[..., Strategy]
     options: type[Any]
     uses_seed: bool = True
+
+    @property
+    def one_score(self) -> str:
+        """Why it takes no more than one objective; empty where it takes several."""
+        return str(getattr(self.strategy, "one_score", Strategy.one_score))
 
     def make(self, space: Space, *, seed: int, **options: object) -> Strategy:
         """Build the strategy.

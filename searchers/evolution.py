@@ -50,6 +50,8 @@ class Evolution(Strategy):
     larger than ``population`` replace everyone at once and lose most of the selection pressure.
     """
 
+    one_score = "a tournament needs one score to win by; nsga2 is evolution for several objectives"
+
     def __init__(
         self,
         space: Space,

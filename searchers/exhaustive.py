@@ -13,6 +13,8 @@ class Exhaustive(Strategy):
     starts at index 0 and takes steps of one. A space without an official order is refused.
     """
 
+    one_score = ""
+
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)
         space.all()  # raises what the space has to say where there is no such order

@@ -39,12 +39,15 @@ class LocalSearch(Strategy):
     At the start, ``starts`` architectures are drawn at random. A climb ends where no neighbour has
     a strictly higher score (so a plateau ends it too); the next one begins at the best random draw
     that no climb has used yet, after new draws where fewer than ``starts`` are left. Neighbours are
-    asked in random order. A failed neighbour is a neighbour that is not better.
+    asked in random order. A failed neighbour is a neighbour that is not better. One outside of the
+    limits is none.
 
     Several open candidates: a step needs the scores of all neighbours, so what a batch holds
     beyond them is drawn at random and kept as starting points for later climbs. Batches of about
     the number of neighbours suit it best.
     """
+
+    one_score = "a climb goes to what is better by one score; use nsga2 or tpe for several"
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class LocalSearch(Strategy):
     def _stand_on(self, arch: Arch) -> None:
         distinct = dict.fromkeys(self._canonical(self.space.neighbours(arch)))
         distinct.pop(arch, None)
-        around = list(distinct)
+        around = self._only_inside(list(distinct))
         self._centre = arch
         self._around = [around[i] for i in self._rng.permutation(len(around))]
         self._near.update(around)

@@ -14,6 +14,8 @@ class RandomSearch(Strategy):
     not on how many are asked at a time.
     """
 
+    one_score = ""
+
     def _propose(self, n: int) -> Sequence[Arch] | Population:
         return self._sample(n)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +63,8 @@ class Space(ABC):
         """Number of choices at each position, ``(D,)``."""
 
     def __len__(self) -> int:
-        return int(np.prod(self.dimensions))
+        # Python's own limit of a length; a space may well have more members than that.
+        return min(math.prod(self.dimensions), sys.maxsize)
 
     def __repr__(self) -> str:
         return f"<space {self.name}: {len(self)} architectures>"
@@ -236,8 +239,16 @@ class Space(ABC):
         raise NasError(f"{self.name} has no thin form")
 
 
+#: A space with more members than this is drawn from, but not listed.
+LISTED = 2**24
+
+
 class ProductSpace(Space):
-    """A space in which every combination of choices is a member: it can be enumerated."""
+    """A space in which every combination of choices is a member.
+
+    It can be enumerated, unless it has more than :data:`LISTED` members; then there is no order,
+    no index and no list of all.
+    """
 
     def enumerate(self) -> Population:
         """Return every architecture, the last choice varying fastest, ``(len, D)``."""
@@ -269,9 +280,22 @@ class ProductSpace(Space):
         return members
 
     def all(self) -> Population:
+        self._check_listed()
         return self._all
 
+    def at(self, index: int) -> Arch:
+        self._check_listed()
+        return super().at(index)
+
+    def _check_listed(self) -> None:
+        if len(self) > LISTED:
+            raise NasError(
+                f"{self.name}: {math.prod(self.dimensions):.3g} architectures are too many to list "
+                "and have no official order; name one by its string, or draw some"
+            )
+
     def index(self, arch: Arch) -> int:
+        self._check_listed()
         return int(self._place[int(np.dot(self.validate(arch), self._strides))])
 
     def sample_many(self, n: int, rng: np.random.Generator) -> Population:

@@ -8,6 +8,7 @@ populations. A new cell space is a new pair of tables.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from spaces.base import Arch, Costs, Population, ProductSpace, Space
 if TYPE_CHECKING:
     from torch import nn
 
-Kind = Literal["none", "skip", "conv", "avg_pool", "max_pool"]
+Kind = Literal["none", "skip", "conv", "avg_pool", "max_pool", "own"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,17 @@ class Operation:
     Attributes:
         name: The benchmark's word for it.
         kind: ``none`` delivers zeros, ``skip`` copies, ``conv`` is ReLU-convolution-BN, the pools
-            have stride 1 and keep the size.
-        kernel: Height and width of the window, 0 where there is none.
+            have stride 1 and keep the size, ``own`` is a module of the user's own.
+        kernel: Height and width of the window, 0 where there is none. Of an own module, what SED
+            and graph features take it for: a convolution of this window.
+        path: Of an own module, where its class is: ``package.module:Class``. It is called with the
+            channels that come and go, ``Class(c_in, c_out)``, and keeps height and width.
     """
 
     name: str
     kind: Kind
     kernel: int = 0
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,17 +164,34 @@ class CellSpace(ProductSpace):
         """Number of nodes, input and output included."""
         return 1 + max(edge.target for edge in self.edges)
 
+    @property
+    def has_own_modules(self) -> bool:
+        """Whether some edge may hold a module of the user's own."""
+        return any(op.kind == "own" for edge in self.edges for op in edge.operations)
+
     def operations(self, arch: Arch) -> tuple[Operation, ...]:
         """Return the chosen operation of every edge, in the order of ``edges``."""
         return tuple(edge.operations[i] for edge, i in zip(self.edges, arch, strict=True))
 
     def canonicalise(self, population: Population) -> Population:
+        if len(self) > _COMPARED:
+            return self._without_dead(population)
         return self.enumerate_rows(self._representative[population @ self._strides])
 
     def enumerate_rows(self, places: NDArray[np.int64]) -> Population:
         """Return the rows of :meth:`enumerate` at ``places``, ``(N, E)``."""
         sizes = np.asarray(self.dimensions, dtype=np.int64)
         return (places[:, None] // self._strides) % sizes
+
+    def _without_dead(self, population: Population) -> Population:
+        """Return the cells with ``none`` on every edge that lies on no path, where it may be."""
+        live = self.graph(population).live()
+        rows = population.copy()
+        for e, edge in enumerate(self.edges):
+            nothing = [place for place, op in enumerate(edge.operations) if op.kind == "none"]
+            if nothing:
+                rows[~live[:, e], e] = nothing[0]
+        return rows
 
     @cached_property
     def _representative(self) -> NDArray[np.int64]:
@@ -203,7 +225,7 @@ class CellSpace(ProductSpace):
         """
         colour = np.zeros(population.shape, dtype=np.uint64)
         forward, backward = self._passes(population, colour)
-        for _ in range(3):  # depth of a 4-node cell; a test compares with exact isomorphism
+        for _ in range(self.n_nodes - 1):  # its depth; a test compares with exact isomorphism
             colour = self._colours(population, forward, backward)
             forward, backward = self._passes(population, colour)
         atoms = _mix(self._colours(population, forward, backward)).sum(axis=1, dtype=np.uint64)
@@ -215,8 +237,8 @@ class CellSpace(ProductSpace):
         operations = self.edges[edge].operations
         linear = {"none": 0, "skip": 1}
         gain = [linear.get(op.kind, _POOL * (2 * op.kernel + 1)) for op in operations]
-        apart = [op.kind in ("conv", "max_pool") for op in operations]
-        salt = [_SALTS[op.kind] + 1000 * op.kernel for op in operations]
+        apart = [op.kind in ("conv", "max_pool", "own") for op in operations]
+        salt = [_SALTS[op.kind] + 1000 * op.kernel + _salt_of(op.path) for op in operations]
         chosen = population[:, edge]
         table = np.asarray([gain, apart, salt], dtype=np.uint64)
         return table[0][chosen], table[1][chosen], table[2][chosen]
@@ -303,9 +325,28 @@ class CellSpace(ProductSpace):
                 total[0] += cells * conv_params(width, width, kernel)
                 total[1] += cells * conv_flops(width, width, kernel, size)
         counts = self.count_convolutions(population)
-        table = np.asarray([by_kernel[kernel] for kernel in self._kernels], dtype=np.int64)
-        variable = counts @ table
+        table = np.asarray([by_kernel[k] for k in self._kernels], dtype=np.int64).reshape(-1, 2)
+        variable = counts @ table + self._own_costs(population, resolution)
         return Costs(params=params + variable[:, 0], flops=flops + variable[:, 1])
+
+    def _own_costs(self, population: Population, resolution: int) -> NDArray[np.int64]:
+        """Count what modules of the user's own add, ``(N, 2)``: they are run on shapes once."""
+        total = np.zeros((len(population), 2), dtype=np.int64)
+        for e, edge in enumerate(self.edges):
+            for choice, op in enumerate(edge.operations):
+                if op.kind == "own":
+                    total[population[:, e] == choice] += self._own_cost(op, resolution)
+        return total
+
+    def _own_cost(self, operation: Operation, resolution: int) -> NDArray[np.int64]:
+        from spaces.own_net import own_costs  # late: only who has own modules needs torch
+
+        total, size = np.zeros(2, dtype=np.int64), resolution
+        for stage, width in enumerate(self.skeleton.widths):
+            size = (size + 1) // 2 if stage else size
+            one = own_costs(operation.path, (width, width), size)
+            total += self.skeleton.cells * np.asarray(one)
+        return total
 
     @cached_property
     def _kernels(self) -> tuple[int, ...]:
@@ -355,12 +396,27 @@ def reduction_costs(c_in: int, c_out: int, size: int) -> tuple[int, int]:
     return params, flops
 
 
+_COMPARED = 2**18  # members among which the cheapest of every function is looked for
+
+
+def _salt_of(path: str) -> int:
+    """Return what tells one module of the user's own from another, 0 for none."""
+    return 100_000 + zlib.crc32(path.encode()) % 800_000 if path else 0
+
+
 _Row = NDArray[np.uint64]
 _INPUT = np.uint64(0x9E3779B97F4A7C15)
 _OUTPUT = np.uint64(0xC2B2AE3D27D4EB4F)
 _STEP = np.uint64(0x165667B19E3779F9)
 _POOL = 0x1000001B3  # odd, so that a product with it is never zero unless the value is
-_SALTS: dict[str, int] = {"none": 0, "skip": 0, "avg_pool": 0, "conv": 7, "max_pool": 1_000_003}
+_SALTS: dict[str, int] = {
+    "none": 0,
+    "skip": 0,
+    "avg_pool": 0,
+    "conv": 7,
+    "own": 7,
+    "max_pool": 1_000_003,
+}
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -141,14 +141,25 @@ class CellNetwork(_Network):
         operations: Sequence[Operation],
         skeleton: Skeleton,
         num_classes: int,
+        cells: Sequence[int] = (),
     ) -> None:
+        """Build it.
+
+        Args:
+            edges: Of the cell.
+            operations: On its edges.
+            skeleton: What stands around the cells.
+            num_classes: Width of the classifier.
+            cells: Cells of each stage, where they are not those of the skeleton.
+        """
         body = nn.Sequential()
         widths = skeleton.widths
         for stage, width in enumerate(widths):
             if stage:
                 body.add_module(f"reduction{stage}", Reduction(widths[stage - 1], width))
-            cells = [Cell(edges, operations, width, width) for _ in range(skeleton.cells)]
-            body.add_module(f"stage{stage}", nn.Sequential(*cells))
+            number = cells[stage] if cells else skeleton.cells
+            repeated = [Cell(edges, operations, width, width) for _ in range(number)]
+            body.add_module(f"stage{stage}", nn.Sequential(*repeated))
         super().__init__(body, widths[0], widths[-1], num_classes)
 
 

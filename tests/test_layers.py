@@ -17,11 +17,12 @@ FLOORS = ("spaces", "searchers", "nas")
 # From the ground up. What several lines need and what needs nothing itself stands at the bottom;
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
-    {"seeds", "plain_yaml", "wording", "environment", "statistics", "drawing", "own"},
-    {"run_folder", "templates", "builder"},
+    {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"},
+    {"own", "run_folder", "templates", "builder", "space_file"},
     {"networks"},
-    {"proxies", "benchmark", "training", "features", "predictor", "design"},
-    {"oracle", "explanation", "scoring"},
+    {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},
+    {"quantities", "limits"},
+    {"oracle", "explanation", "scoring", "objectives"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"},
     {"cli", "__init__", "__main__"},

@@ -18,6 +18,8 @@ from nas.cli.data import data
 from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
 from nas.cli.design import design
 from nas.cli.fit import FIT_EXAMPLES, PREDICT_EXAMPLES, SUGGEST_EXAMPLES, fit, predict, suggest
+from nas.cli.latency import EXAMPLES as LATENCY_EXAMPLES
+from nas.cli.latency import latency
 from nas.cli.rank import EXAMPLES as RANK_EXAMPLES
 from nas.cli.rank import rank
 from nas.cli.score import EXAMPLES as SCORE_EXAMPLES
@@ -75,6 +77,7 @@ app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
 app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
 app.command("data", epilog=DATA_EXAMPLES)(data)
+app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
 app.command("schema")(schema)
 app.add_typer(bench, name="bench")
 search_app.command(epilog=EXAMPLES, no_args_is_help=True)(search)

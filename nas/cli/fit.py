@@ -120,7 +120,7 @@ def suggest(
     from nas.fitting import SUGGEST, load_fit_recipe
     from nas.fitting import suggest as suggest_archs
     from nas.recipe import resolve_recipe_path
-    from spaces import SPACES
+    from nas.space_file import find_space
 
     check_targets(json_)
     if by not in SUGGEST:
@@ -128,7 +128,7 @@ def suggest(
     loaded = load_fit_recipe(resolve_recipe_path(recipe, "fit"), overrides or [])
     with _scores(loaded, Path(f"{loaded.name}.npz")) as store:
         found = suggest_archs(loaded, number, by, store, None if quiet else _Progress())
-    texts = [SPACES[loaded.space].to_str(arch) for arch in found]
+    texts = [find_space(loaded.space).to_str(arch) for arch in found]
     if json_ is not None:
         emit_json({"recipe": loaded.name, "by": by, "archs": texts}, json_)
     if json_ != "-":

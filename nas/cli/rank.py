@@ -109,13 +109,14 @@ def rank(
     """
     from nas.benchmark.table import parse_truths
     from nas.rank import for_json, plot, rank_proxies, to_csv
+    from nas.space_file import find_space
     from nas.statistics import STATISTICS
-    from spaces import SPACES, look_up
+    from spaces import look_up
 
     check_targets(json_, csv, figure)
     if sort is not None:
         look_up(STATISTICS, sort, kind="statistic")
-    where = look_up(SPACES, space, kind="space")
+    where = find_space(space)
     conditions = conditions_from(
         num_classes=num_classes, resolution=resolution, repeats=repeats, images=images,
         minibatch=minibatch, seed=seed, dtype=dtype, device=device,

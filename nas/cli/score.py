@@ -151,9 +151,9 @@ def _score_archs(
 ) -> None:
     from nas.environment import environment
     from nas.proxies.base import ProxySpec, score_batch
-    from spaces import SPACES, look_up
+    from nas.space_file import find_space
 
-    where = look_up(SPACES, space, kind="space")
+    where = find_space(space)
     specs = [ProxySpec.parse(text) for text in names]
     texts = [line for text in archs for line in (_lines() if text == "-" else [text])]
     scored = score_batch(where, specs, [where.from_str(text) for text in texts], conditions)

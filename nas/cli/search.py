@@ -122,7 +122,7 @@ def _check(recipe: Recipe) -> Truth | None:
 
 
 def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
-    from nas.report import TRIALS, TrialWriter
+    from nas.report import TRIALS, TrialWriter, measures_of
 
     recipe = folder.recipe
     with warnings.catch_warnings():
@@ -141,7 +141,7 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
     folder.begin(device=recipe.conditions.device, seed=recipe.seed)
     progress = SearchProgress(budget, quiet=quiet)
-    with TrialWriter(folder.path / TRIALS) as writer:
+    with TrialWriter(folder.path / TRIALS, measures_of(recipe)) as writer:
 
         def each(trial: Trial) -> None:
             writer(trial)
@@ -186,12 +186,16 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
 
 
 def _show(summary: dict[str, Any]) -> None:
+    from nas.objectives import OWN
     from nas.report import verdict_text
 
     table = summary["benchmark"]
     predicted = "low" in summary["top"][0]
+    several = summary["objectives"] is not None
     headers = ["#", *(["predicted", "90 % interval"] if predicted else ["score"])]
-    headers += ["params", "MFLOPs"]
+    usual = ("arch", "score", "params", "flops", "trial", "truth", "rank", "low", "high")
+    named = [name for name in summary["top"][0] if name not in usual and name not in OWN]
+    headers += ["params", "MFLOPs", *named]
     if table is not None:
         headers += ["accuracy %" if table["measure"] else table["column"], "rank"]
     rows = []
@@ -202,12 +206,18 @@ def _show(summary: dict[str, Any]) -> None:
         else:
             row.append(number_text(found["score"]))
         row += [f"{found['params']:,}", f"{found['flops'] / 1e6:,.2f}"]
+        row += [number_text(found[name]) for name in named]
         if table is not None:
             known = found["truth"] is not None
             row += [f"{found['truth']:.2f}", f"{found['rank']:,}"] if known else ["-", "-"]
         rows.append([*row, found["arch"]])
     emit_table([*headers, "architecture"], rows)
-    if table is not None:
+    if several:
+        typer.echo(
+            f"front of {' and '.join(summary['objectives'])}: {len(summary['front'])} architectures"
+            f", the first {len(rows)} shown; all in result.json and front.png"
+        )
+    elif table is not None:
         typer.echo(verdict_text(summary))
     if summary["explanation"] is not None:
         _show_explanation(summary["explanation"])

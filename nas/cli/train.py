@@ -164,9 +164,8 @@ def _loaded(recipe: str | None, overrides: Sequence[str] | None) -> TrainRecipe:
 def _found(target: str, top: int, space: str) -> tuple[list[Candidate] | Path, str]:
     """Return the architectures that the command line means and their space, or a recipe's file."""
     from nas.jobs import Candidate
+    from nas.space_file import find_space
     from nas.verifying import best_of
-    from spaces import SPACES
-    from spaces.errors import look_up
 
     path = Path(target)
     try:
@@ -177,7 +176,7 @@ def _found(target: str, top: int, space: str) -> tuple[list[Candidate] | Path, s
             return path, ""
     except OSError:
         pass  # a text that is no path at all
-    look_up(SPACES, space, kind="space").from_str(target)
+    find_space(space).from_str(target)
     return [Candidate(arch=target)], space
 
 

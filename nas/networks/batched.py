@@ -46,10 +46,12 @@ def normalise(maps: Tensor) -> Tensor:
     return apart.contiguous()
 
 
-def convolve(maps: Tensor, weight: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
+def convolve(
+    maps: Tensor, weight: Tensor, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> Tensor:
     """Convolve ``(K, M, C, H, W)`` with half a window of padding."""
-    half = weight.shape[2] // 2
-    flat: Tensor = F.conv2d(maps.flatten(0, 1), weight, None, stride, half, 1, groups)
+    half = dilation * (weight.shape[2] // 2)
+    flat: Tensor = F.conv2d(maps.flatten(0, 1), weight, None, stride, half, dilation, groups)
     apart: Tensor = flat.view(*maps.shape[:2], *flat.shape[1:])
     return apart
 
@@ -136,15 +138,18 @@ class Feed:
         archs: Tensor,
         *,
         stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
         rows: Tensor | None = None,
     ) -> Tensor:
         """Run the convolution called ``name`` for some architectures; tell and keep its output."""
-        weight = self.weight(name, width, maps.shape[2], kernel)
-        out = convolve(maps, weight, stride)
+        weight = self.weight(name, width, maps.shape[2] // groups, kernel)
+        out = convolve(maps, weight, stride, groups, dilation)
         self.tell("conv", out, archs, rows=rows)
         if self.keep:
             assert len(maps) == len(archs)  # gradients are each network's own
-            window = Window((stride, stride), (kernel // 2, kernel // 2))
+            half = dilation * (kernel // 2)
+            window = Window((stride, stride), (half, half), (dilation, dilation), groups)
             self.layers.append(Layer(out, archs, entered=maps, weight=weight, window=window))
         return out
 

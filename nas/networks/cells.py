@@ -212,7 +212,7 @@ def _operate(feed: Feed, name: str, group: _Group, maps: Tensor) -> Tensor:
     if operation.kind == "conv":
         out = feed.convolve(name, maps, maps.shape[2], operation.kernel, group.archs)
         return feed.normalise(out, group.archs)
-    return maps if operation.kind == "skip" else _pool(operation, maps)
+    return maps if operation.kind == "skip" else pool(operation, maps)
 
 
 def _rectify(feed: Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
@@ -224,7 +224,8 @@ def _rectify(feed: Feed, plan: _Plan, node: int, source: Tensor) -> Tensor:
     return rectified
 
 
-def _pool(operation: Operation, maps: Tensor) -> Tensor:
+def pool(operation: Operation, maps: Tensor) -> Tensor:
+    """Return pooling of stride 1 that keeps the size, ``(K, M, C, H, W)`` to the same."""
     kernel, half = operation.kernel, operation.kernel // 2
     if operation.kind == "max_pool":
         return max_pool(maps, kernel)

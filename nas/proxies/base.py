@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from nas import plain_yaml
-from spaces import Arch, NasError, Population, Space, look_up
+from nas.plugins import look_up_or_load
+from spaces import Arch, NasError, Population, Space
 from spaces.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class ProxySpec:
         """
         from nas.proxies import PROXIES  # late: the table's entries import this module
 
-        proxy = look_up(PROXIES, name, kind="proxy")
+        proxy = look_up_or_load(PROXIES, name, kind="proxy", expected=Proxy)
         given = dict(options or {})
         known = [entry.name for entry in dataclasses.fields(proxy.options)]
         for key in given:

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from nas.networks.batched import BatchedNetworks
 from nas.networks.cells import CellNetworks
+from nas.networks.darts import DartsNetworks
 from nas.networks.events import Listener
 from nas.networks.images import Images, SeededImages
+from nas.networks.macro import MacroNetworks
 from nas.networks.module import ModuleNetwork
 from nas.networks.run import Run, RunError
 from nas.networks.sizes import SizeNetworks
@@ -29,8 +31,10 @@ from nas.networks.weights import Kind
 from nas.proxies.base import Conditions, Outcome, Proxy, ProxyError, ProxySpec, outcome
 from nas.seeds import child_seed, seeded_torch
 from spaces import Arch, CellSpace, NasError, Population, Space
+from spaces.darts import Darts
 from spaces.nasbench101 import NasBench101
 from spaces.nats_sss import NatsSss
+from spaces.transnas_macro import TransnasMacro
 
 #: What a network that cannot be run raises. A TypeError or a NameError is a mistake of ours or of
 #: whoever wrote the proxy, and ends the run.
@@ -176,6 +180,20 @@ def _vertices(space: Space, population: Population, conditions: Conditions) -> V
     )
 
 
+def _macro(space: Space, population: Population, conditions: Conditions) -> MacroNetworks:
+    assert isinstance(space, TransnasMacro)
+    return MacroNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
+def _darts(space: Space, population: Population, conditions: Conditions) -> DartsNetworks:
+    assert isinstance(space, Darts)
+    return DartsNetworks(
+        space, population, conditions.seed, conditions.num_classes, conditions.device
+    )
+
+
 _FORMS = (
     Form(
         CellSpace,
@@ -202,11 +220,30 @@ _FORMS = (
         with_gradients={"cpu": 4, "cuda": 64},
         gain=5,
     ),
+    Form(
+        TransnasMacro,
+        _macro,
+        runs=lambda proxy: proxy.listener is not None and proxy.additive,
+        together={"cpu": 256, "cuda": 2048},
+        with_gradients={"cpu": 256, "cuda": 2048},
+        gain=3,
+        gauges=False,
+    ),
+    Form(
+        Darts,
+        _darts,
+        runs=lambda proxy: not proxy.thin,  # there is no thin form
+        together={"cpu": 64, "cuda": 512},
+        with_gradients={"cpu": 4, "cuda": 64},
+        gain=3,
+    ),
 )
 
 
 def form_of(space: Space) -> Form | None:
     """Return how the networks of a space are run many at a time; None if they are not."""
+    if isinstance(space, CellSpace) and space.has_own_modules:
+        return None
     return next((form for form in _FORMS if isinstance(space, form.spaces)), None)
 
 

@@ -93,7 +93,7 @@ def _operations(graph: CellGraph, options: SedOptions) -> NDArray[np.float64]:
     log_kernel = np.log(np.maximum(graph.kernels(), 1))
     log_width = np.log(_widths(graph))
     conv = options.conv + options.conv_window * log_kernel + options.conv_width * log_width
-    entropy = np.where(graph.is_kind("conv"), conv, 0.0)
+    entropy = np.where(graph.is_kind("conv", "own"), conv, 0.0)
     pool = graph.is_kind("avg_pool", "max_pool")
     entropy -= np.where(pool, options.pool_window * log_kernel, 0.0)
     entropy -= np.where(graph.is_kind("skip"), options.skip, 0.0)
@@ -114,7 +114,7 @@ def _variance(graph: CellGraph) -> NDArray[np.float64]:
     widths = _widths(graph)
     variance = np.zeros(graph.widths.shape)
     variance[:, 0] = 1.0
-    conv = graph.is_kind("conv")
+    conv = graph.is_kind("conv", "own")
     pool = graph.is_kind("avg_pool", "max_pool")
     skip = graph.is_kind("skip")
     for e in graph.forwards():

@@ -258,7 +258,7 @@ def test_every_real_space_can_be_searched(name: str, space: Space) -> None:
     def score(arch: Arch) -> float:
         return float(sum(arch) % 7)
 
-    if name == "exhaustive" and space.name == "nasbench101":
+    if name == "exhaustive" and space.name in ("nasbench101", "darts"):
         pytest.skip("its cells have no official order")
     asked = run(make_strategy(name, space, 0), score, budget=60, batch=20)
     archs = [candidate.arch for candidate in asked]

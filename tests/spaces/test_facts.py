@@ -43,7 +43,9 @@ def test_sizes() -> None:
         "nats_tss": 15_625,
         "nats_sss": 32_768,
         "transnas_micro": 4_096,
+        "transnas_macro": 3_256,
         "nasbench101": 423_624,
+        "darts": 1_076_746_950_455_072_400,
     }
 
 

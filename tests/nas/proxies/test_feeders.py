@@ -20,7 +20,9 @@ from nas.proxies.base import Outcome
 from nas.proxies.routes import judge, judge_one_by_one
 from spaces import SPACES, CellSpace, Population, Space
 from spaces.cell import Skeleton
+from spaces.darts import Darts
 from spaces.nasbench101 import NasBench101
+from spaces.transnas_macro import TransnasMacro
 
 CHEAPER = {"dextr": "dextr:points=2"}
 VARIANTS = [*(CHEAPER.get(name, name) for name in PROXIES), "meco:hooks=conv"]
@@ -34,6 +36,10 @@ def batched(space: Space) -> list[ProxySpec]:
 
 def short(space: Space) -> Space:
     """Return a space with two cells per stage, which differ in nothing; the large one also thin."""
+    if isinstance(space, Darts):
+        small = Darts()
+        small.width, small.n_cells = 4, 3
+        return small
     if not isinstance(space, CellSpace | NasBench101):
         return space
     made = copy.copy(space)
@@ -47,11 +53,18 @@ SHORT = [short(space) for space in SPACES.values()]
 IN_FLOAT32 = [space for space in SHORT if space.name in ("nats_tss", "nats_sss", "nasbench101")]
 
 
+#: A DARTS network ends in batch-norms that are pooled as they are, so where no node ends in a pool
+#: or a copy, the gradient of logits summed over the images is 0 but for rounding. What reads it has
+#: no number there that two feeders could agree on.
+ROUNDING = {"darts": {"jacov", "epe_nas", "gradsign", "ntk", "vkdnw"}}
+
+
 def asked(spaces: Iterable[Space]) -> list[ParameterSet]:
     return [
         pytest.param(space, str(spec), id=f"{space.name}-{spec}")
         for space in spaces
         for spec in batched(space)
+        if spec.name not in ROUNDING.get(space.name, ())
     ]
 
 
@@ -88,6 +101,10 @@ def degenerate(space: Space) -> list[tuple[int, ...]]:
     if isinstance(space, NasBench101):
         return [space.from_str(text) for text in CELLS_101]
     sizes = space.dimensions
+    if isinstance(space, TransnasMacro):
+        return [space.from_str(f"64-{kinds}-basic") for kinds in ("1114", "222333", "441113")]
+    if isinstance(space, Darts):  # all of one operation each, of the first and of the last nodes
+        return [(min(k, 1), k, k) * 8 for k in range(7)]
     return [tuple(min(k, size - 1) for size in sizes) for k in range(max(sizes))]
 
 
@@ -96,6 +113,10 @@ def population(space: Space) -> Population:
     rng = np.random.default_rng(1)
     count = 4 if space in SHORT else 8
     drawn = [space.sample(rng) for _ in range(count)] + degenerate(space)
+    if isinstance(
+        space, TransnasMacro
+    ):  # four halvings of 16 pixels leave one, which no norm takes
+        drawn = [arch for arch in drawn if sum(kind in (2, 3) for kind in arch) < 4]
     return np.unique(space.canonicalise(np.asarray(drawn)), axis=0)
 
 
