@@ -2,7 +2,7 @@
 PYTHON ?= python
 DATA ?= ../shared/data
 
-.PHONY: check test slow bench quality predictors schema
+.PHONY: check test slow bench pareto quality predictors schema
 
 check:  ## format, lint, types, fast tests
 	$(PYTHON) -m ruff format --check .
@@ -19,6 +19,10 @@ bench:  ## speed: ratios measured in one run, written to benchmarks/results
 	$(PYTHON) benchmarks/overhead.py > benchmarks/results/overhead.json
 	$(PYTHON) benchmarks/loader.py --threads 1 --steps 1
 	$(PYTHON) benchmarks/limits.py --json benchmarks/results/limits.json
+
+pareto:  ## several objectives and latency look-ups; needs the tables in DATA
+	$(PYTHON) benchmarks/pareto.py "$(DATA)" --json benchmarks/results/pareto.json
+	$(PYTHON) benchmarks/lookup.py "$(DATA)" --json benchmarks/results/lookup.json
 
 quality:  ## rank correlations over whole spaces; needs the tables in DATA
 	bash benchmarks/quality.sh "$(DATA)"

@@ -65,7 +65,9 @@ def main() -> None:
         for device in COLUMNS
         for sample in args.samples
     ]
-    text = json.dumps({"rows": rows, "environment": environment(seed=0)}, indent=1)
+    where = environment(seed=0)
+    where["command"] = ["DATA" if x == str(args.data) else x for x in where["command"]]
+    text = json.dumps({"rows": rows, "environment": where}, indent=1)
     if args.json is None:
         parser.exit(0, text + "\n")
     args.json.write_text(text + "\n")

@@ -129,9 +129,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "scores.sqlite"
         found = [measure(args.data, column, args, cache) for column in args.columns]
-    text = json.dumps(
-        {"budget": args.budget, "results": found, "environment": environment(seed=0)}, indent=1
-    )
+    where = environment(seed=0)
+    where["command"] = ["DATA" if x == str(args.data) else x for x in where["command"]]
+    text = json.dumps({"budget": args.budget, "results": found, "environment": where}, indent=1)
     if args.json is None:
         parser.exit(0, text + "\n")
     args.json.write_text(text + "\n")

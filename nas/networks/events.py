@@ -1,9 +1,9 @@
 """What a feature-map proxy hears: one event per map, whoever runs the network.
 
-Four feeders make events: hooks on any ``nn.Module`` (:mod:`nas.networks.module`), networks that run
-a whole batch of cells at once (:mod:`nas.networks.cells`, :mod:`nas.networks.vertices`), and a tree
-of widths (:mod:`nas.networks.sizes`). A proxy is written once, as a listener, and cannot tell them
-apart.
+Feeders make events: hooks on any ``nn.Module`` (:mod:`nas.networks.module`), networks that run a
+whole batch of cells at once (:mod:`nas.networks.cells`, :mod:`nas.networks.vertices`,
+:mod:`nas.networks.darts`), and trees of widths or modules (:mod:`nas.networks.sizes`,
+:mod:`nas.networks.macro`). A proxy is written once, as a listener, and cannot tell them apart.
 
 Letters: K architectures that share an event, U maps that they have between them, M images per
 architecture, C channels, H W size, N architectures in the batch.

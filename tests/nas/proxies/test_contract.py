@@ -280,9 +280,11 @@ def everywhere(space: str) -> dict[str, list[Outcome]]:
 def test_finite_or_a_failure_with_a_reason_in_every_space(name: str, space: str) -> None:
     row = everywhere(space)[name]
     assert row
+    spec = ProxySpec.parse(name)
+    judges = tuple(f"{each}: " for each in (spec, *spec.parts))  # an ensemble hands a reason on
     for value in row:
         if isinstance(value, ProxyError):
-            assert str(value).startswith(f"{ProxySpec.parse(name)}: ")
+            assert str(value).startswith(judges)
             assert len(str(value)) > len(name) + 10
         else:
             assert math.isfinite(value)
