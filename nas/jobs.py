@@ -19,7 +19,6 @@ import math
 import multiprocessing
 import os
 import queue
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -608,6 +607,7 @@ def _leave(
 ) -> None:
     """Write what a person and a program take away."""
     from nas.card import best_result, page, pictures
+    from nas.training import checkpoint
 
     recipe, numbers = folder.recipe, [job.number for job in jobs]
     drawn = pictures(summary, results, numbers)
@@ -616,8 +616,7 @@ def _leave(
     folder.write("report.html", page(summary, drawn))
     best = best_result(summary, results, numbers)
     place = next(job.folder for job, result in zip(jobs, results, strict=True) if result is best)
-    shutil.copyfile(place / WEIGHTS, folder.path / f".{BEST}.partial")
-    (folder.path / f".{BEST}.partial").replace(folder.path / BEST)
+    checkpoint.copy(place / WEIGHTS, folder.path / BEST)
     if recipe.archs:
         row = summary["archs"][summary["best"]]
         what = f"trained to {row['accuracy']:.2f} % on {summary['data']['name']}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
+from nas.plugins import import_module
 from nas.seeds import seeded_globals
 from spaces.errors import NasError, did_you_mean
 
@@ -52,13 +51,10 @@ def own_object(text: str, option: str, seed: int) -> Any:  # noqa: ANN401 - what
 
 
 def _imported(module: str, option: str) -> object:
-    here = str(Path.cwd())
-    if not {"", here} & set(sys.path):
-        sys.path.insert(0, here)
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except (ImportError, SyntaxError, ValueError) as error:
         raise NasError(
-            f"{option}: cannot import {module!r} from {here} or from where Python finds packages: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
+            f"{option}: cannot import {module!r} from {Path.cwd()} or from where Python finds "
+            f"packages: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from None

@@ -23,6 +23,7 @@ import importlib.metadata
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from spaces.errors import NasError, look_up
@@ -80,6 +81,14 @@ def _entries(kind: str) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f"nas_search.{GROUPS[kind]}")
 
 
+def import_module(name: str) -> ModuleType:
+    """Import a module, looked up from the current folder first, as ``python -m`` does."""
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.insert(0, here)
+    return importlib.import_module(name)
+
+
 def import_attribute(path: str, where: str) -> Any:  # noqa: ANN401 - whatever is there
     """Return what ``package.module:name`` is; modules are also looked up in the current folder.
 
@@ -93,11 +102,8 @@ def import_attribute(path: str, where: str) -> Any:  # noqa: ANN401 - whatever i
     module, colon, names = path.partition(":")
     if not module or not colon or not names:
         raise NasError(f"{where}: expected package.module:name, got {path!r}")
-    here = str(Path.cwd())
-    if not {"", here} & set(sys.path):
-        sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_module(module)
         for name in names.split("."):
             found = getattr(found, name)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,10 @@ def best_of(run: Path, top: int) -> tuple[str, list[Candidate]]:
     Raises:
         NasError: There is no finished search, or ``report.top`` of it is smaller.
     """
-    result = _read(run)
+    return _best_of(run, _read(run), top)
+
+
+def _best_of(run: Path, result: dict[str, Any], top: int) -> tuple[str, list[Candidate]]:
     rows = result["top"]
     if top > len(rows) and result["n_trials"] > len(rows):
         raise NasError(
@@ -66,8 +68,9 @@ def candidates(run: Path, top: int, random: int, seed: int) -> tuple[str, list[C
     Raises:
         NasError: As :func:`best_of`, or the space has too few architectures.
     """
-    name, best = best_of(run, top)
-    recipe = _read(run)["recipe"]
+    result = _read(run)
+    name, best = _best_of(run, result, top)
+    recipe = result["recipe"]
     space = find_space(name)
     taken = {space.canonical(space.from_str(each.arch)) for each in best}
     sizes = _params(space, [space.from_str(each.arch) for each in best])
@@ -133,14 +136,15 @@ def hand_over(run: Path, training: Path) -> bool:
     Returns:
         Whether it did: the training's best is the search's, with as many classes.
     """
+    from nas.training import checkpoint  # late: it loads torch
+
     search = _read(run)
     trained = json.loads((training / RESULT).read_text(encoding="utf-8"))
     row = trained["archs"][trained["best"]]
     classes = search["recipe"]["conditions"]["num_classes"]
     if row["arch"] != search["top"][0]["arch"] or len(trained["data"]["classes"]) != classes:
         return False
-    shutil.copyfile(training / BEST, run / f".{BEST}.partial")
-    (run / f".{BEST}.partial").replace(run / BEST)
+    checkpoint.copy(training / BEST, run / BEST)
     return True
 
 

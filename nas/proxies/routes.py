@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -166,38 +166,23 @@ class Form:
     gauges: bool = True
 
 
-def _cells(space: Space, population: Population, conditions: Conditions) -> CellNetworks:
-    assert isinstance(space, CellSpace)
-    return CellNetworks(
-        space, population, conditions.seed, conditions.num_classes, conditions.device
-    )
+def _made(
+    networks: Callable[[Any, Population, int, int, str], BatchedNetworks],
+) -> Callable[[Space, Population, Conditions], BatchedNetworks]:
+    """Return what makes networks of a class; of which spaces, its form says."""
 
+    def made(space: Space, population: Population, conditions: Conditions) -> BatchedNetworks:
+        return networks(
+            space, population, conditions.seed, conditions.num_classes, conditions.device
+        )
 
-def _vertices(space: Space, population: Population, conditions: Conditions) -> VertexNetworks:
-    assert isinstance(space, NasBench101)
-    return VertexNetworks(
-        space, population, conditions.seed, conditions.num_classes, conditions.device
-    )
-
-
-def _macro(space: Space, population: Population, conditions: Conditions) -> MacroNetworks:
-    assert isinstance(space, TransnasMacro)
-    return MacroNetworks(
-        space, population, conditions.seed, conditions.num_classes, conditions.device
-    )
-
-
-def _darts(space: Space, population: Population, conditions: Conditions) -> DartsNetworks:
-    assert isinstance(space, Darts)
-    return DartsNetworks(
-        space, population, conditions.seed, conditions.num_classes, conditions.device
-    )
+    return made
 
 
 _FORMS = (
     Form(
         CellSpace,
-        _cells,
+        _made(CellNetworks),
         runs=lambda proxy: True,
         together={"cpu": 64, "cuda": 1024},  # the maps of one node stay near the processor
         with_gradients={"cpu": 4, "cuda": 256},
@@ -214,7 +199,7 @@ _FORMS = (
     ),
     Form(
         NasBench101,
-        _vertices,
+        _made(VertexNetworks),
         runs=lambda proxy: not proxy.thin,  # there is no thin form
         together={"cpu": 32, "cuda": 256},
         with_gradients={"cpu": 4, "cuda": 64},
@@ -222,7 +207,7 @@ _FORMS = (
     ),
     Form(
         TransnasMacro,
-        _macro,
+        _made(MacroNetworks),
         runs=lambda proxy: proxy.listener is not None and proxy.additive,
         together={"cpu": 256, "cuda": 2048},
         with_gradients={"cpu": 256, "cuda": 2048},
@@ -231,7 +216,7 @@ _FORMS = (
     ),
     Form(
         Darts,
-        _darts,
+        _made(DartsNetworks),
         runs=lambda proxy: not proxy.thin,  # there is no thin form
         together={"cpu": 64, "cuda": 512},
         with_gradients={"cpu": 4, "cuda": 64},

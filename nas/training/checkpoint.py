@@ -60,6 +60,15 @@ def write_bytes(path: Path, data: bytes | memoryview, consolation: str) -> None:
         raise NasError(f"{path}: cannot write: {error.strerror}; {consolation}") from None
 
 
+def copy(source: Path, path: Path) -> None:
+    """Copy a file whole or not at all, and have it on the disk.
+
+    Raises:
+        NasError: It cannot be written; the file is as before.
+    """
+    write_bytes(path, source.read_bytes(), f"{source} is still there")
+
+
 def load(path: Path, key: str, device: str) -> dict[str, Any] | None:
     """Return the state in a file.
 
