@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas.chunks import OwnProxy as OwnProxy
     from nas.engine import Result as Result
     from nas.engine import ResultArch as ResultArch
     from nas.engine import Searcher as Searcher
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from nas.oracle import Failure as Failure
     from nas.oracle import MemoryCache as MemoryCache
     from nas.oracle import Oracle as Oracle
-    from nas.oracle import OwnProxy as OwnProxy
     from nas.oracle import Score as Score
     from nas.oracle import Verdict as Verdict
     from nas.predictor.predictor import Predicted as Predicted
@@ -54,7 +54,7 @@ _HOMES = {
     "Failure": "nas.oracle",
     "MemoryCache": "nas.oracle",
     "Oracle": "nas.oracle",
-    "OwnProxy": "nas.oracle",
+    "OwnProxy": "nas.chunks",
     "Score": "nas.oracle",
     "Verdict": "nas.oracle",
     "Predicted": "nas.predictor.predictor",

@@ -12,19 +12,20 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from nas.chunks import OwnProxy
 from nas.hardware import Latency, MeasuredLatency
 from nas.hardware.source import latency_source
 from nas.limits import CostLimits
 from nas.objectives import Objectives
-from nas.oracle import Direction, DirectionWarning, Oracle, OwnProxy, Score, Verdict
+from nas.oracle import Direction, DirectionWarning, Oracle, Score, Verdict
 from nas.pareto import front_of
 from nas.plugins import look_up_or_load
 from nas.proxies.base import Conditions, ProxySpec
@@ -32,8 +33,9 @@ from nas.quantities import COUNTED, Quantities
 from nas.seeds import child_seed
 from nas.space_file import find_space
 from nas.store import Store
+from nas.workers import DEFAULT_EXECUTOR, Workers, make_workers
 from searchers import STRATEGIES
-from searchers.base import Strategy, StrategyInfo
+from searchers.base import Candidate, Strategy, StrategyInfo
 from spaces.base import Arch, Space
 from spaces.errors import NasError
 
@@ -100,11 +102,13 @@ def search(
     objectives: Objectives | None = None,
     limits: CostLimits | None = None,
     quantities: Quantities | None = None,
+    ahead: int = 0,
 ) -> Iterator[Trial]:
     """Ask, score, tell, and yield a trial per architecture; a batch yields several at once.
 
     The strategy is told a batch before its trials are yielded, and always higher-is-better
-    values. The search ends early when the strategy has nothing new to ask.
+    values. Batches are told in the order in which they were asked, whichever is scored first. The
+    search ends early when the strategy has nothing new to ask.
 
     Args:
         strategy: A fresh one.
@@ -115,17 +119,27 @@ def search(
         objectives: What is told in the place of the score, one number for each.
         limits: What the strategy was restricted to; their costs are reported.
         quantities: Where those costs come from.
+        ahead: Batches asked before the first of them is told. It is part of the search, too, unless
+            the strategy learns nothing.
     """
     sign = oracle.sign if objectives is None else objectives.each[0].sign
-    number = 0
+    number = asked_for = 0
     best: float | None = None
-    while number < budget:
-        began = time.perf_counter()
-        asked = strategy.ask(min(batch, budget - number))
-        if not asked:
+    open_: deque[tuple[list[Candidate], Callable[[], list[Verdict]]]] = deque()
+    began = time.perf_counter()
+    while True:
+        while asked_for < budget and len(open_) <= ahead:
+            asked = strategy.ask(min(batch, budget - asked_for))
+            if not asked:
+                budget = asked_for
+                break
+            asked_for += len(asked)
+            open_.append((asked, oracle.begin([candidate.arch for candidate in asked])))
+        if not open_:
             return
+        asked, finish = open_.popleft()
         archs = [candidate.arch for candidate in asked]
-        verdicts = oracle.score(archs)
+        verdicts = finish()
         found = _findings(archs, verdicts, objectives)
         costs = oracle.costs(archs)
         measured = _measured(archs, limits, quantities)
@@ -135,7 +149,8 @@ def search(
                 for candidate, each in zip(asked, found, strict=True)
             ]
         )
-        seconds = (time.perf_counter() - began) / len(asked)
+        now = time.perf_counter()
+        seconds, began = (now - began) / len(asked), now
         for place, arch in enumerate(archs):
             each = found[place]
             score = each[0] if isinstance(each, tuple) else None
@@ -385,6 +400,10 @@ class Searcher:
         constraints: Mapping[str, object] | None = None,
         objectives: Sequence[str] | None = None,
         latency: str | Latency | None = None,
+        ahead: int = 0,
+        workers: int = 0,
+        executor: str = DEFAULT_EXECUTOR,
+        executor_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Check everything; nothing is scored and no file is made yet.
 
@@ -392,7 +411,7 @@ class Searcher:
             space: A name of ``nas.SPACES`` or of a plugin, the ``"FILE.yaml"`` of a space of your
                 own, ``"package.module:SPACE"``, or a space.
             proxy: A name, options behind a colon (``"meco:hooks=reference"``), or a callable of
-                your own (:class:`nas.oracle.OwnProxy`).
+                your own (:class:`nas.chunks.OwnProxy`).
             oracle: The same, for what is no proxy in the narrow sense: a fitted
                 :class:`nas.predictor.Predictor`. One of the two; by default ``proxy="meco"``.
             strategy: A name of ``nas.STRATEGIES``, or an entry of it; a class or function called
@@ -421,6 +440,11 @@ class Searcher:
                 then a front of trade-offs (:mod:`nas.objectives`).
             latency: Where latencies come from: ``"measure"``, a table's ``"FILE.csv:COLUMN"``, the
                 ``"FILE.yaml"`` of a look-up table, or an object of :class:`nas.hardware.Latency`.
+            ahead: Batches asked before the first of them is told, so that workers need not wait for
+                each other; part of the search, as ``batch`` is.
+            workers: How many processes score; 0 is this one. The result does not depend on it.
+            executor: Who they are: a name of :data:`nas.workers.EXECUTORS`, or ``ray://HOST:PORT``.
+            executor_options: Settings of the executor, such as ``{"chunk_seconds": 60}``.
 
         Raises:
             NasError: A setting that cannot be.
@@ -435,6 +459,10 @@ class Searcher:
             _check_integer(name, value, at_least=1)
         _check_integer("minibatch", minibatch, at_least=2)
         _check_integer("seed", seed, at_least=0)
+        _check_integer("ahead", ahead, at_least=0)
+        self._ahead = ahead
+        self._workers = partial(make_workers, workers, executor, executor_options, device=device)
+        self._workers()  # what cannot be is told now
         self.space = find_space(space) if isinstance(space, str) else space
         self.conditions = Conditions(
             num_classes=num_classes,
@@ -479,7 +507,7 @@ class Searcher:
             self._check_strategy_object(strategy)
         else:
             self._make_strategy()  # a wrong option is told now, not at run
-        judge = self._make_oracle(None)
+        judge = self._make_oracle(None, None)
         self._make_objectives(judge)
         if cache is not None:
             judge.check_lasting()
@@ -492,6 +520,7 @@ class Searcher:
             "strategy_options": self._strategy_options,
             "budget": budget,
             "batch": batch,
+            "ahead": ahead,
             "seed": seed,
             "conditions": asdict(self.conditions),
             "constraints": None if self._limits is None else list(map(str, self._limits.bounds)),
@@ -523,7 +552,8 @@ class Searcher:
         if isinstance(latency, MeasuredLatency):
             latency.cache = store
         strategy = self._make_strategy(searches=True)
-        oracle = self._make_oracle(store)
+        workers = self._workers()
+        oracle = self._make_oracle(store, workers)
         objectives = self._make_objectives(oracle)
         trials: list[Trial] = []
         try:
@@ -535,11 +565,13 @@ class Searcher:
                 objectives=objectives,
                 limits=self._limits,
                 quantities=self._quantities,
+                ahead=self._batches_ahead(strategy, oracle),
             ):
                 trials.append(trial)
                 if on_trial is not None:
                     on_trial(trial)
         finally:
+            workers.close()
             if store is not None:
                 store.close()  # a tie-break that is asked later opens it again
         return Result(trials, oracle, time.perf_counter() - began, self.settings, objectives)
@@ -559,7 +591,17 @@ class Searcher:
         by_predictor = oracle.predictor is not None
         return Objectives(self._objectives, oracle, self._quantities, by_predictor)
 
-    def _make_oracle(self, store: Store | None) -> Oracle:
+    def _batches_ahead(self, strategy: Strategy, oracle: Oracle) -> int:
+        """Return how many batches are asked before the first is told.
+
+        Where a strategy learns nothing, as many as keep the workers busy: it changes nothing.
+        """
+        if strategy.learns or not oracle.workers.count:
+            return self._ahead
+        wanted = 2 * oracle.workers.count * oracle.chunk_size(self._batch)
+        return max(self._ahead, -(-wanted // self._batch))
+
+    def _make_oracle(self, store: Store | None, workers: Workers | None) -> Oracle:
         return Oracle(
             self.space,
             self._proxy,
@@ -567,6 +609,7 @@ class Searcher:
             tie_break=self._tie_break,
             direction=self._direction,
             cache=store,
+            workers=workers,
         )
 
     def _make_strategy(self, *, searches: bool = False) -> Strategy:

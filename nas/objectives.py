@@ -103,6 +103,7 @@ class Objectives:
                 name,
                 conditions=self._oracle.conditions,
                 cache=self._oracle.cache,
+                workers=self._oracle.workers,
             )
         except UnknownName as error:
             known = ", ".join((*OWN, *QUANTITIES))

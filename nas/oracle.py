@@ -11,16 +11,18 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 
 import numpy as np
 
-from nas.proxies.base import Conditions, ProxyError, ProxySpec, score_batch
+from nas.chunks import Finding, OwnProxy, Question, answer, finding_of
+from nas.proxies.base import Conditions, ProxyError, ProxySpec
+from nas.workers import Here, Workers
 from spaces.base import Arch, Costs, Population, Space
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
@@ -29,13 +31,6 @@ if TYPE_CHECKING:
     from nas.proxies.ensemble import Joined, Reference
 
 Direction = Literal["maximise", "minimise"]
-
-# What says "this architecture cannot be scored" and would say so again: it is remembered.
-_ANNOUNCED = (ProxyError, InvalidArch, ArithmeticError, np.linalg.LinAlgError)
-# May be the architecture's fault or the machine's (torch: out of memory, shapes that do not fit):
-# a failure of the architecture if its neighbours pass, and never remembered.
-_UNANNOUNCED = (RuntimeError, MemoryError)
-_PROGRAMMING = (NotImplementedError, RecursionError)  # are RuntimeErrors, and nobody's bad luck
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +66,6 @@ class DirectionWarning(UserWarning):
     """The search goes in the direction in which its proxy is known to mislead."""
 
 
-class OwnProxy(Protocol):
-    """A proxy of your own: any callable that takes a batch and returns one answer per architecture.
-
-    ``proxy(space, archs, conditions)`` returns, for each of the ``archs`` and in their order, a
-    number (a float, a NumPy scalar, an array or tensor of one number), or a ``ProxyError`` that
-    says why there is none. NaN and infinity count as failures. The number must not depend on
-    the other architectures of the batch nor on anything that is not an argument.
-
-    Raising ``ProxyError``, ``InvalidArch`` or an ``ArithmeticError`` makes the oracle score the
-    batch one by one, so that only the culprits fail. A ``RuntimeError`` or ``MemoryError`` does
-    the same, unless every architecture of the batch then fails by it. Any other exception is a
-    programming error and ends the search.
-
-    The callable may carry these attributes:
-
-    - ``name`` and ``revision`` (``str`` and ``int``): what a cache file knows its scores by. Both
-      are needed for a cache file; raise ``revision`` when the values change.
-    - ``of_function`` (``bool``, default ``False``): the score depends only on the function that
-      the architecture computes, so one score serves all architectures that compute it.
-    - ``directions``: +1 or -1 by space name (default +1): -1 where lower values are better.
-    - ``advice``: by space name, what to tell a person who searches in the other direction.
-    """
-
-    def __call__(
-        self, space: Space, archs: Sequence[Arch], conditions: Conditions
-    ) -> Sequence[float | ProxyError]: ...
-
-
 class Cache(Protocol):
     """Where verdicts are kept: a ``float`` is a score, a ``str`` the reason of a failure."""
 
@@ -128,9 +95,6 @@ class MemoryCache:
         return {key: self._known[key] for key in verdicts}
 
 
-_Answers: TypeAlias = Sequence[float | ProxyError]
-
-
 @dataclass(frozen=True)
 class _Judge:
     """A built-in proxy or the user's own, in one shape.
@@ -142,8 +106,8 @@ class _Judge:
         of_function: One score serves all functionally identical architectures.
         direction: +1 where higher is better on this space, else -1.
         advice: What to tell a person who searches the other way; may be empty.
-        call: Scores a batch.
         spec: A built-in proxy; None for the user's own.
+        own: The user's own; None for a built-in one.
     """
 
     name: str
@@ -152,8 +116,8 @@ class _Judge:
     of_function: bool
     direction: int
     advice: str
-    call: Callable[[Space, Sequence[Arch], Conditions], _Answers]
     spec: ProxySpec | None = None
+    own: OwnProxy | None = None
 
 
 class Oracle:
@@ -172,7 +136,9 @@ class Oracle:
         direction: Whether the search wants high or low values of the proxy.
         sign: +1 when it maximises, -1 when it minimises; ``sign * value`` is higher-is-better.
         cache: Where verdicts are kept.
-        batch_size: Architectures per call of the proxy and per transaction of the cache.
+        batch_size: Architectures per call of the proxy and per transaction of the cache; None
+            follows from the proxy and from how many are asked about.
+        workers: Who calls it.
         n_evaluations: Architectures given to the proxy so far.
         n_cached: Answers so far that were known.
         n_failures: Answers so far that were failures.
@@ -187,7 +153,8 @@ class Oracle:
         tie_break: str | ProxySpec | OwnProxy | None = None,
         direction: Direction = "maximise",
         cache: Cache | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """Resolve the proxy; nothing is scored yet.
 
@@ -202,7 +169,9 @@ class Oracle:
             direction: ``"maximise"`` or ``"minimise"`` the proxy's value.
             cache: Where verdicts are kept; by default in memory.
             batch_size: Architectures per call of the proxy. It bounds the memory that a call
-                needs and the work that a killed process loses; it never changes a score.
+                needs and the work that a killed process loses, and changes a score in its last
+                bits at most. By default what runs well, see :mod:`nas.chunks`.
+            workers: Who calls it; by default this process.
 
         Raises:
             NasError: An unknown name, direction or option, or a proxy without name and revision
@@ -213,7 +182,7 @@ class Oracle:
             raise NasError(
                 f"direction: expected 'maximise' or 'minimise', got {direction!r}.{hint}"
             )
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise NasError(f"batch_size: expected at least 1, got {batch_size}")
         self.space = space
         self.conditions = Conditions() if conditions is None else conditions
@@ -221,11 +190,19 @@ class Oracle:
         self.sign = 1 if direction == "maximise" else -1
         self.cache: Cache = MemoryCache() if cache is None else cache
         self.batch_size = batch_size
+        self.workers: Workers = Here() if workers is None else workers
         self.n_evaluations = 0
         self.n_cached = 0
         self.n_failures = 0
         self._judge = _judge(proxy, space)
         self.proxy = self._judge.name
+        self._question = Question(
+            space,
+            () if self._judge.spec is None else (self._judge.spec,),
+            self.conditions,
+            self._judge.own,
+            self.proxy,
+        )
         # A memo, for a printed architecture is needed for its key and again for its trial.
         self.text: Callable[[Arch], str] = lru_cache(maxsize=4096)(space.to_str)
         self._context = hashlib.sha256(_context(space, self._judge, self.conditions).encode())
@@ -240,6 +217,7 @@ class Oracle:
                 direction="maximise" if _judge(tie_break, space).direction > 0 else "minimise",
                 cache=self.cache,
                 batch_size=batch_size,
+                workers=self.workers,
             )
         if not isinstance(self.cache, MemoryCache):
             self.check_lasting()
@@ -262,7 +240,7 @@ class Oracle:
 
         if spec is not None:
             return remembered(spec.options.file)
-        return self._judge.call if isinstance(self._judge.call, Predictor) else None
+        return self._judge.own if isinstance(self._judge.own, Predictor) else None
 
     @property
     def tie_break(self) -> str | None:
@@ -297,22 +275,43 @@ class Oracle:
         digest.update(self.text(arch).encode())
         return digest.hexdigest()
 
+    def chunk_size(self, asked: int) -> int:
+        """Return how many architectures are scored together where so many are asked about."""
+        return self.batch_size or self._question.chunk_size(asked)
+
     def score(self, archs: Sequence[Arch]) -> list[Verdict]:
         """Judge architectures: one verdict for each, in their order.
 
         Raises:
             InvalidArch: A member of ``archs`` is no architecture of the space.
         """
+        return self.begin(archs)()
+
+    def begin(self, archs: Sequence[Arch]) -> Callable[[], list[Verdict]]:
+        """Have workers begin to judge architectures; what is returned waits for the verdicts.
+
+        Raises:
+            InvalidArch: A member of ``archs`` is no architecture of the space.
+        """
         if not archs:
-            return []
+            return list
         judged = self._as_scored(archs)
         keys = [self.key(arch) for arch in judged]
         by_key = dict(zip(keys, judged, strict=True))  # in the order of asking, no key twice
         known = self.cache.get_many(list(by_key))
-        missing = {key for key in by_key if key not in known}
-        if missing:
-            new = [(key, arch) for key, arch in by_key.items() if key in missing]
-            known.update(self._score_new(new))
+        new = {key: arch for key, arch in by_key.items() if key not in known}
+        found = self._score_new(new, len(archs))
+
+        def finish() -> list[Verdict]:
+            for some in found:
+                known.update(some)
+            return self._verdicts(keys, known, set(new))
+
+        return finish
+
+    def _verdicts(
+        self, keys: Sequence[str], known: Mapping[str, float | str], missing: set[str]
+    ) -> list[Verdict]:
         verdicts: list[Verdict] = []
         for key in keys:
             cached = key not in missing
@@ -374,7 +373,13 @@ class Oracle:
         self, specs: Sequence[ProxySpec], archs: Sequence[Arch]
     ) -> list[list[float | ProxyError]]:
         return score_together(
-            self.space, specs, archs, self.conditions, self.cache, batch_size=self.batch_size
+            self.space,
+            specs,
+            archs,
+            self.conditions,
+            self.cache,
+            batch_size=self.batch_size,
+            workers=self.workers,
         )
 
     def costs(self, archs: Sequence[Arch]) -> Costs:
@@ -421,66 +426,39 @@ class Oracle:
             population = self.space.canonicalise(population)
         return [tuple(row) for row in population.tolist()]
 
-    def _score_new(self, new: Sequence[tuple[str, Arch]]) -> dict[str, float | str]:
-        """Score in batches and remember each batch before the next one begins.
-
-        The one place where work is split: shards for several processes would be cut here.
-        """
-        known: dict[str, float | str] = {}
-        for start in range(0, len(new), self.batch_size):
-            some = new[start : start + self.batch_size]
-            findings = self._evaluate([arch for _, arch in some])
-            self.n_evaluations += len(some)
-            pairs = [(key, finding) for (key, _), finding in zip(some, findings, strict=True)]
-            known.update((key, finding.verdict) for key, finding in pairs)
-            lasting = {key: finding.verdict for key, finding in pairs if finding.lasting}
-            known.update(self.cache.put_many(lasting))
-        return known
-
-    def _evaluate(self, archs: Sequence[Arch]) -> list[Finding]:
-        """Call the proxy; when it raises, call it once per architecture to find the culprits."""
-        try:
-            return self._call(archs)
-        except _PROGRAMMING:
-            raise
-        except _ANNOUNCED as error:
-            if len(archs) == 1:
-                return [Finding(_reason(error), lasting=True)]
-        except _UNANNOUNCED as error:
-            if len(archs) == 1:
-                return [Finding(_reason(error), lasting=False, error=error)]
-        findings = list(chain.from_iterable(self._evaluate([arch]) for arch in archs))
-        last = findings[-1].error
-        if last is not None and all(finding.error is not None for finding in findings):
-            last.add_note(f"so did all {len(archs)} architectures of the batch: not their fault")
-            raise last
-        return findings
-
-    def _call(self, archs: Sequence[Arch]) -> list[Finding]:
+    def _score_new(self, new: Mapping[str, Arch], asked: int) -> Iterator[dict[str, float | str]]:
+        """Begin to score, and return what is known now, chunk by chunk, remembered by the cache."""
         spec = self.spec
+        if not new:
+            return iter(())
         if spec is not None and spec.members:
-            answers: _Answers = self._joined(spec, archs).totals
-        else:
-            answers = self._judge.call(self.space, archs, self.conditions)
-        if len(answers) != len(archs):
-            raise TypeError(
-                f"proxy {self.proxy} returned {len(answers)} answers for {len(archs)} architectures"
-            )
-        return [self.finding(answer) for answer in answers]
+            return self._join_new(spec, new)
+        question = self._question
+        keys = list(new)
+        if question.own is None:  # neighbours in this order share more of their networks
+            keys.sort(key=new.__getitem__)
+        size = self.chunk_size(asked)
+        found = answer(question, [new[key] for key in keys], size, self.workers)
+        return (
+            self._remember([keys[i] for i in places], findings) for places, (findings,) in found
+        )
 
-    def finding(self, answer: float | ProxyError) -> Finding:
-        """Return what an answer of the proxy means."""
-        if isinstance(answer, ProxyError):
-            return Finding(_reason(answer), lasting=answer.lasting)
-        if not hasattr(answer, "__float__"):
-            raise TypeError(
-                f"proxy {self.proxy}: expected a number or a ProxyError, "
-                f"got {type(answer).__name__} {answer!r}"
-            )
-        value = float(answer)
-        if not math.isfinite(value):
-            return Finding(f"the score is not finite: {value}", lasting=True)
-        return Finding(value + 0.0, lasting=True)  # -0.0 becomes 0.0, as SQLite would make it
+    def _join_new(
+        self, spec: ProxySpec, new: Mapping[str, Arch]
+    ) -> Iterator[dict[str, float | str]]:
+        totals = self._joined(spec, list(new.values())).totals
+        yield self._remember(list(new), [finding_of(self.proxy, total) for total in totals])
+
+    def _remember(self, keys: Sequence[str], findings: Sequence[Finding]) -> dict[str, float | str]:
+        self.n_evaluations += len(keys)
+        return _put(self.cache, dict(zip(keys, findings, strict=True)))
+
+
+def _put(cache: Cache, found: Mapping[str, Finding]) -> dict[str, float | str]:
+    """Remember what lasts, and return what is known now: the cache may have known better."""
+    known = {key: finding.verdict for key, finding in found.items()}
+    lasting = {key: finding.verdict for key, finding in found.items() if finding.lasting}
+    return known | cache.put_many(lasting)
 
 
 def score_together(
@@ -490,13 +468,14 @@ def score_together(
     conditions: Conditions,
     cache: Cache,
     *,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    workers: Workers | None = None,
 ) -> list[list[float | ProxyError]]:
     """Score by several proxies in shared passes, with the cache of each proxy alone.
 
-    What was scored before is not scored again, whoever asked for it; what is new is kept batch by
-    batch, so that a killed process loses one at most.
+    What was scored before is not scored again, whoever asked for it; what is new is kept chunk by
+    chunk, so that a killed process loses those at most that were being worked on.
 
     Args:
         space: Where the architectures live.
@@ -504,8 +483,9 @@ def score_together(
         archs: In the form that is to be scored; repeats are scored once.
         conditions: What else a score depends on.
         cache: Where verdicts are kept.
-        batch_size: Architectures per pass and transaction.
-        progress: Called after each batch with (architectures done, all that were not known).
+        batch_size: Architectures per pass and transaction; None follows from the proxies.
+        progress: Called after each chunk with (architectures done, all that were not known).
+        workers: Who scores; by default this process.
 
     Returns:
         One list per proxy.
@@ -514,45 +494,22 @@ def score_together(
     keys = [[oracle.key(arch) for arch in archs] for oracle in oracles]
     known = cache.get_many(list(chain.from_iterable(keys)))
     places = {arch: i for i, arch in enumerate(archs) if any(row[i] not in known for row in keys)}
-    missing = list(places)
-    for start in range(0, len(missing), batch_size):
-        some = missing[start : start + batch_size]
-        table = score_batch(space, specs, some, conditions)
+    missing = sorted(places)
+    question = Question(space, tuple(specs), conditions)
+    size = batch_size or (question.chunk_size(len(archs)) if missing else 1)
+    done = 0
+    for some, table in answer(question, missing, size, workers or Here()):
         new = {
-            row[places[arch]]: oracle.finding(answer)
-            for oracle, row, answers in zip(oracles, keys, table, strict=True)
-            for arch, answer in zip(some, answers, strict=True)
+            row[places[missing[i]]]: finding
+            for row, findings in zip(keys, table, strict=True)
+            for i, finding in zip(some, findings, strict=True)
         }
-        known.update((key, finding.verdict) for key, finding in new.items())
-        lasting = {key: finding.verdict for key, finding in new.items() if finding.lasting}
-        known.update(cache.put_many(lasting))
+        known.update(_put(cache, new))
+        done += len(some)
         if progress is not None:
-            progress(start + len(some), len(missing))
+            progress(done, len(missing))
     found = [[known[key] for key in row] for row in keys]
     return [[ProxyError(x) if isinstance(x, str) else x for x in row] for row in found]
-
-
-class Finding(NamedTuple):
-    """What came of one architecture.
-
-    Attributes:
-        verdict: The score, or the reason why there is none.
-        lasting: It would be the same next time.
-        error: What was raised, where it may be the machine's fault.
-    """
-
-    verdict: float | str
-    lasting: bool
-    error: BaseException | None = None
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of a message; the kind of error where that is not our own."""
-    lines = str(error).splitlines()
-    text = lines[0] if lines else ""
-    if isinstance(error, NasError) and text:
-        return text
-    return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def _judge(proxy: str | ProxySpec | OwnProxy, space: Space) -> _Judge:
@@ -569,10 +526,6 @@ def _judge(proxy: str | ProxySpec | OwnProxy, space: Space) -> _Judge:
 
 def _built_in(spec: ProxySpec, space: Space) -> _Judge:
     proxy = spec.proxy
-
-    def call(space: Space, archs: Sequence[Arch], conditions: Conditions) -> _Answers:
-        return score_batch(space, [spec], archs, conditions)[0]
-
     return _Judge(
         name=str(spec),
         # every option, not str(spec): a default that changes must change the key
@@ -581,7 +534,6 @@ def _built_in(spec: ProxySpec, space: Space) -> _Judge:
         of_function=spec.of_function,
         direction=proxy.direction(space),
         advice=proxy.advice.get(space.name, ""),
-        call=call,
         spec=spec,
     )
 
@@ -609,7 +561,7 @@ def _own(proxy: OwnProxy, space: Space) -> _Judge:
         of_function=bool(getattr(proxy, "of_function", False)),
         direction=directions.get(space.name, 1),
         advice=advice.get(space.name, ""),
-        call=proxy,
+        own=proxy,
     )
 
 

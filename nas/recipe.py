@@ -46,6 +46,7 @@ from nas.proxies import PROXIES
 from nas.proxies.base import Proxy, ProxySpec
 from nas.quantities import QUANTITIES
 from nas.space_file import find_space
+from nas.workers import DEFAULT_EXECUTOR, EXECUTORS
 from searchers import STRATEGIES, StrategyInfo
 from spaces import SPACES
 from spaces.errors import NasError, did_you_mean, look_up
@@ -154,6 +155,12 @@ def choice_of(table: Mapping[str, Any], kind: str, value: object) -> Choice:
 
 def _strategy(value: object) -> Choice:
     return choice_of(STRATEGIES, "strategy", value)
+
+
+def _executor(value: object) -> Choice:
+    if isinstance(value, str) and value.startswith("ray://"):
+        value = {"name": "ray", "address": value}
+    return choice_of(EXECUTORS, "executor", value)
 
 
 def _name_and_options(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -430,6 +437,12 @@ class Recipe(Section):
     batch: int = Field(
         default=BATCH, ge=1, le=100_000, description="Architectures proposed at a time."
     )
+    ahead: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Batches proposed before the first of them is scored, to keep workers busy.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Everything random follows from it.")
     tie_break: Annotated[str, BeforeValidator(_proxy)] | None = Field(
         default=None, description="Proxy that orders equal scores; fewer parameters when left out."
@@ -464,6 +477,17 @@ class Recipe(Section):
     )
     cache: Annotated[str, AfterValidator(_written)] | None = Field(
         default=None, description="Score cache shared between runs; in the run folder when null."
+    )
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Processes that score; 0 is that of the search. The result is the same.",
+    )
+    executor: Annotated[Choice, BeforeValidator(_executor)] = Field(
+        default_factory=lambda: _executor(DEFAULT_EXECUTOR),
+        description="Who the workers are: processes, ray or ray://HOST:PORT, or a mapping with a "
+        "name and options.",
     )
     report: ReportSection = Field(default=ReportSection(), description="What is shown.")
     train: TrainSection | None = Field(
@@ -512,8 +536,8 @@ class Recipe(Section):
     def resolved(self) -> dict[str, Any]:
         """Return every setting as plain values; reading them back gives an equal recipe."""
         values = self.model_dump(mode="json")
-        strategy = values["strategy"]
-        values["strategy"] = {"name": strategy["name"], **strategy["options"]}
+        for key in ("strategy", "executor"):
+            values[key] = {"name": values[key]["name"], **values[key]["options"]}
         for key in ("proxy", "tie_break"):
             if values[key] is not None:  # defaults too, for those of a later version may differ
                 spec = ProxySpec.parse(values[key])
@@ -548,6 +572,10 @@ class Recipe(Section):
             },
             objectives=self.objectives,
             latency=self.latency,
+            ahead=self.ahead,
+            workers=self.workers,
+            executor=self.executor.name,
+            executor_options=self.executor.options,
             cache=self.cache or cache,
             **self.conditions.model_dump(),
         )

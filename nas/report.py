@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CACHE, TRIALS, TRAINING = "scores.sqlite", "trials.csv", "training"
-MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train")
+FREE = ("workers", "executor")
+"""Keys that say who works, and change nothing of what comes out."""
+
+MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train", *FREE)
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
 
 _COLUMNS = (
@@ -60,6 +63,7 @@ class RunFolder(Folder[Recipe]):
 
     what = "search"
     header = "# Every setting of the search in this folder. Run it again: nas-search recipe.yaml\n"
+    free = FREE
 
     @classmethod
     def is_unfinished(cls, path: Path, recipe: Recipe) -> bool:

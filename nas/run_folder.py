@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import filelock
 
+from nas import plain_yaml
 from nas.environment import environment
 from spaces.errors import NasError
 
@@ -38,6 +39,7 @@ class Folder(Generic[R]):
     Attributes:
         what: The kind of run, in a message.
         header: First lines of ``recipe.yaml``.
+        free: Keys of the recipe that say how a run is done, and change nothing of what comes out.
         repeatable: Whether a complete run may be run again in place, which costs it nothing.
         path: The folder.
         recipe: The resolved recipe.
@@ -47,6 +49,7 @@ class Folder(Generic[R]):
 
     what: ClassVar[str]
     header: ClassVar[str]
+    free: ClassVar[tuple[str, ...]] = ()
     repeatable: ClassVar[bool] = False
 
     def __init__(self, path: Path, recipe: R, *, resumed: bool, held: bool = True) -> None:
@@ -81,12 +84,24 @@ class Folder(Generic[R]):
 
     @classmethod
     def is_of(cls, path: Path, recipe: R) -> bool:
-        """Tell whether a folder holds a run of exactly this recipe."""
+        """Tell whether a folder holds a run of exactly this recipe, but for what is free."""
         try:
             text = (path / RECIPE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return False
-        return text == cls.header + recipe.to_yaml()
+        own = cls.header + recipe.to_yaml()
+        return text == own or (bool(cls.free) and cls._settled(text) == cls._settled(own))
+
+    @classmethod
+    def _settled(cls, text: str) -> object:
+        """Return what a recipe says of what comes out; its text, where it is no mapping."""
+        try:
+            values = plain_yaml.parse(text, RECIPE).value
+        except plain_yaml.YamlError:
+            return text
+        if not isinstance(values, dict):
+            return text
+        return {key: value for key, value in values.items() if key not in cls.free}
 
     @classmethod
     def is_unfinished(cls, path: Path, recipe: R) -> bool:

@@ -126,6 +126,9 @@ class Strategy(ABC):
     _patience: ClassVar[int] = 100
     """Proposals in a row that may all be known before the walk takes over."""
 
+    learns: ClassVar[bool] = True
+    """Whether what is asked depends on what was told."""
+
     one_score: ClassVar[str] = "it compares candidates by one score"
     """Why the strategy takes no more than one objective; empty where it takes several."""
 

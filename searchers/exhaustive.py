@@ -14,6 +14,7 @@ class Exhaustive(Strategy):
     """
 
     one_score = ""
+    learns = False
 
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)

@@ -15,6 +15,7 @@ class RandomSearch(Strategy):
     """
 
     one_score = ""
+    learns = False
 
     def _propose(self, n: int) -> Sequence[Arch] | Population:
         return self._sample(n)

@@ -55,8 +55,8 @@ def search(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with the run in this folder; only budget, benchmark, report and summary "
-            "may change."
+            help="Go on with the run in this folder; only budget, benchmark, report, summary, "
+            "train, workers and executor may change."
         ),
     ] = None,
     fresh: Annotated[

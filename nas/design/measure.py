@@ -22,7 +22,7 @@ from nas.networks.sizes import SizeNetworks
 from nas.proxies.base import Conditions
 from nas.proxies.decorrelation import FLOOR
 from nas.proxies.norm_growth import root_mean_square
-from nas.proxies.routes import form_of, network_of, one_repeat, place, seeded, side_by_side
+from nas.proxies.routes import form_of, in_parts, network_of, one_repeat, place, seeded
 from nas.proxies.spectrum import correlation, smallest_correlation_eigenvalue
 from spaces import Arch, Population, Space
 
@@ -383,7 +383,7 @@ def measure_population(
             size = most.get(kind, most["cpu"])
             score = partial(_batch, form.networks, space, now, image, some)
         parts = [population[start : start + size] for start in range(0, len(population), size)]
-        results = side_by_side(score, parts, conditions.device)
+        results = in_parts(score, parts, conditions.device)
         found |= {role: join([result[role] for result in results]) for role in some}
     return {role: found[role] for role in wanted}
 

@@ -112,7 +112,7 @@ class Predictor:
     def __call__(
         self, space: Space, archs: Sequence[Arch], conditions: Conditions | None = None
     ) -> Sequence[Outcome]:
-        """Answer as a proxy (:class:`nas.oracle.OwnProxy`); ``conditions`` are not looked at."""
+        """Answer as a proxy (:class:`nas.chunks.OwnProxy`); ``conditions`` are not looked at."""
         if space.name != self.space.name or space.revision != self.space.revision:
             raise NasError(
                 f"{self.name}: it was fitted on {self.space.name}, it cannot judge {space.name}"

@@ -250,6 +250,14 @@ class ProxySpec:
                 raise ProxyOptionError(str(error)) from None
         return cls.make(name.strip(), options)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be sent to another process by name, as far as the name says all."""
+        from nas.proxies import PROXIES  # late, as in make
+
+        if PROXIES.get(self.proxy.name) is self.proxy:
+            return _by_name, (self.proxy.name, self.options)
+        return type(self), (self.proxy, self.options)
+
     @property
     def name(self) -> str:
         """Name of the proxy, without its options."""
@@ -322,6 +330,12 @@ class ProxySpec:
         default = dataclasses.asdict(self.proxy.options())
         changed = [f"{k}={_text(v)}" for k, v in self.settings.items() if v != default[k]]
         return f"{self.name}:{','.join(changed)}" if changed else self.name
+
+
+def _by_name(name: str, options: Any) -> ProxySpec:  # noqa: ANN401 - of the proxy
+    from nas.proxies import PROXIES  # late, as in ProxySpec.make
+
+    return ProxySpec(PROXIES[name], options)
 
 
 def split_outside(text: str) -> list[str]:

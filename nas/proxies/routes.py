@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -30,6 +29,7 @@ from nas.networks.vertices import VertexNetworks
 from nas.networks.weights import Kind
 from nas.proxies.base import Conditions, Outcome, Proxy, ProxyError, ProxySpec, outcome
 from nas.seeds import child_seed, seeded_torch
+from nas.workers.threads import side_by_side
 from spaces import Arch, CellSpace, NasError, Population, Space
 from spaces.darts import Darts
 from spaces.nasbench101 import NasBench101
@@ -150,6 +150,8 @@ class Form:
         spaces: Whose networks.
         networks: ``(space, population (N, D), conditions of one repeat) -> N networks``.
         runs: Which proxies it can serve, of those that can be asked about many networks.
+        least: Architectures that a question is cut into no smaller chunks than: few more would be
+            scored in the time of one less.
         together: Networks per pass forwards, at one image each.
         with_gradients: The same with gradients, for which every map of the pass is kept.
         gain: How many networks are scored in the time of one run alone, forwards and at one image
@@ -160,6 +162,7 @@ class Form:
     spaces: type[object]
     networks: Callable[[Space, Population, Conditions], BatchedNetworks | SizeNetworks]
     runs: Callable[[Proxy], bool]
+    least: Mapping[str, int]
     together: Mapping[str, int]
     with_gradients: Mapping[str, int]
     gain: int
@@ -184,6 +187,7 @@ _FORMS = (
         CellSpace,
         _made(CellNetworks),
         runs=lambda proxy: True,
+        least={"cpu": 16, "cuda": 256},
         together={"cpu": 64, "cuda": 1024},  # the maps of one node stay near the processor
         with_gradients={"cpu": 4, "cuda": 256},
         gain=100,
@@ -192,6 +196,7 @@ _FORMS = (
         NatsSss,
         lambda space, population, conditions: SizeNetworks(population, conditions.seed),
         runs=lambda proxy: proxy.listener is not None and proxy.additive,
+        least={"cpu": 256, "cuda": 4096},
         together={"cpu": 4096, "cuda": 4096},  # those of one first width, of the whole space
         with_gradients={"cpu": 4096, "cuda": 4096},
         gain=100,
@@ -201,6 +206,7 @@ _FORMS = (
         NasBench101,
         _made(VertexNetworks),
         runs=lambda proxy: not proxy.thin,  # there is no thin form
+        least={"cpu": 8, "cuda": 128},
         together={"cpu": 32, "cuda": 256},
         with_gradients={"cpu": 4, "cuda": 64},
         gain=5,
@@ -209,6 +215,7 @@ _FORMS = (
         TransnasMacro,
         _made(MacroNetworks),
         runs=lambda proxy: proxy.listener is not None and proxy.additive,
+        least={"cpu": 32, "cuda": 512},
         together={"cpu": 256, "cuda": 2048},
         with_gradients={"cpu": 256, "cuda": 2048},
         gain=3,
@@ -218,6 +225,7 @@ _FORMS = (
         Darts,
         _made(DartsNetworks),
         runs=lambda proxy: not proxy.thin,  # there is no thin form
+        least={"cpu": 16, "cuda": 128},
         together={"cpu": 64, "cuda": 512},
         with_gradients={"cpu": 4, "cuda": 64},
         gain=3,
@@ -267,7 +275,7 @@ def judge(
         parts = [population[start : start + size] for start in range(0, len(population), size)]
         many = runs_batched(space, chosen[0])
         score = partial(_part, space, chosen, conditions, many)
-        for results in side_by_side(score, parts, conditions.device):
+        for results in in_parts(score, parts, conditions.device):
             for i, result in zip(group, results, strict=True):
                 rows[i].extend(result)
     return rows
@@ -301,6 +309,29 @@ def _on_minibatch(spec: ProxySpec) -> bool:
     return spec.proxy.sees == "minibatch"
 
 
+def together(space: Space, spec: ProxySpec, conditions: Conditions) -> tuple[int, int]:
+    """Return how many architectures a question to a proxy is cut into chunks of: least, most.
+
+    So few, and it still takes little longer for each; so many run together at most.
+
+    Args:
+        space: Where the architectures live.
+        spec: A proxy that runs networks, or asks others that do.
+        conditions: What else a score depends on.
+    """
+    if spec.parts:
+        running = [part for part in spec.parts if part.route(space) != "data-free"]
+        sizes = [together(space, part, conditions) for part in running]
+        return max(low for low, _ in sizes), max(high for _, high in sizes)
+    if not runs_batched(space, spec):
+        return 1, 1
+    form = form_of(space)
+    assert form is not None
+    most = _together(space, spec, conditions)
+    kind = torch.device(conditions.device).type
+    return min(most, form.least.get(kind, form.least["cpu"])), most
+
+
 def _together(space: Space, spec: ProxySpec, conditions: Conditions) -> int:
     """Return how many architectures are asked at a time, so that memory stays bounded."""
     form = form_of(space)
@@ -315,24 +346,18 @@ def _together(space: Space, spec: ProxySpec, conditions: Conditions) -> int:
     return max(1, most.get(kind, most["cpu"]) // images)
 
 
-def side_by_side(
+def in_parts(
     score: Callable[[Population], _T], parts: Sequence[Population], device: str
 ) -> list[_T]:
     """Score parts of a population, as many at a time as torch has been given threads.
 
-    Each worker keeps to one thread. Splitting every operation over the threads instead makes them
-    wait for each other hundreds of times per part, which costs a factor of ten as soon as anything
-    else runs on the machine. The parts, and so the scores, do not depend on the number of workers.
+    The parts, and so the scores, do not depend on the number of threads.
     """
     threads = torch.get_num_threads()
-    workers = min(len(parts), threads)
     if threads < 2 or torch.device(device).type != "cpu":
         return [score(part) for part in parts]
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(score, parts))
-    finally:
-        torch.set_num_threads(threads)  # part of the setting is the process's, not the worker's
+    done = sorted(side_by_side(score, parts, threads), key=lambda pair: pair[0])
+    return [result for _, result in done]
 
 
 def _part(

@@ -1,0 +1,157 @@
+"""Workers that are processes of this machine.
+
+Pebble's pool, for it takes the end of one worker as the end of one chunk. Processes are spawned, so
+that nothing of this one's threads and locks is in them.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pebble
+
+from nas.workers import inside
+from nas.workers.base import Outcome, WorkerLost
+from nas.workers.remote import RemoteWorkers
+from spaces.errors import NasError
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class ProcessOptions(inside.Limits):
+    """Settings of :class:`Processes`: limits."""
+
+
+_MAIN = threading.Lock()
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep a new process from running the user's script, which needs no guard then."""
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Process(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: ANN401 - multiprocessing's own name
+        with _main_hidden():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _Spawn(SpawnContext):
+    Process = _Process
+
+
+class Processes(RemoteWorkers):
+    """Processes of this machine, spawned when the first chunk comes."""
+
+    def __init__(
+        self,
+        count: int,
+        options: ProcessOptions | None = None,
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        """Spawn nothing yet.
+
+        Args:
+            count: How many, at least 1.
+            options: Limits.
+            threads: Of torch, in each.
+            device: Where they compute; ``cuda`` is one device after the other.
+        """
+        super().__init__(count)
+        self._options = options or ProcessOptions()
+        self._threads = threads
+        self._spread = device == "cuda"
+        self._pool: pebble.ProcessPool | None = None
+        self._listener: threading.Thread | None = None
+        self._told: Any = None
+        self._tell: Callable[[Any], object] | None = None
+
+    def start(
+        self,
+        function: Callable[[C], R],
+        chunks: Sequence[C],
+        *,
+        threads: int = 1,
+        tell: Callable[[Any], object] | None = None,
+    ) -> Iterator[Outcome[R]]:
+        self._tell = tell
+        return super().start(function, chunks)
+
+    def close(self) -> None:
+        if self._pool is None:
+            return
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+        self._pool = None
+        assert self._listener is not None
+        self._told.put(None)
+        self._listener.join()
+
+    def _started(self) -> pebble.ProcessPool:
+        if self._pool is None:
+            context = _Spawn()
+            self._told = context.SimpleQueue()
+            slots = context.Array("q", self.count)
+            self._pool = pebble.ProcessPool(
+                self.count,
+                initializer=inside.begin,
+                initargs=(
+                    slots,
+                    self._told,
+                    self._threads,
+                    self._spread,
+                ),
+                context=context,
+            )
+            self._listener = threading.Thread(target=self._listen, daemon=True)
+            self._listener.start()
+        return self._pool
+
+    def _listen(self) -> None:
+        """Pass on what workers tell, until None comes."""
+        while (news := self._told.get()) is not None:
+            if self._tell is not None:
+                self._tell(news)
+
+    def _send(self, packed: Any, chunk: object) -> Future[Any]:  # noqa: ANN401
+        future: Future[Any] = self._started().schedule(inside.work, (packed, self._options, chunk))
+        return future
+
+    def _lost(self, error: BaseException) -> WorkerLost | None:
+        if isinstance(error, pebble.ProcessExpired):
+            return WorkerLost(self._options.ending(_ending(error.exitcode)))
+        if isinstance(error, BrokenProcessPool):
+            raise NasError("workers: none of the processes could be started") from error
+        return None
+
+
+def _ending(code: int) -> str:
+    """Return what an exit code of a process says, for a person."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
