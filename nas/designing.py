@@ -25,13 +25,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,6 +62,7 @@ from nas.recipe import (
 from nas.seeds import generator
 from nas.space_file import find_space
 from nas.statistics import kendall
+from nas.workers import Here, WorkerLost, Workers
 from spaces import Arch, Space
 from spaces.errors import NasError, did_you_mean
 
@@ -323,12 +323,14 @@ class Bench:
         folder: Where they are kept.
         measure: How they are measured.
         tell: Hears how far it is.
+        workers: Who measures.
     """
 
     recipe: DesignRecipe
     folder: Path
     measure: Measure
     tell: Tell
+    workers: Workers
 
     @contextmanager
     def archive(self, space: Space, draw: int) -> Iterator[Archive]:
@@ -343,6 +345,7 @@ class Bench:
             sorted(set(forms)),
             self.measure,
             lambda done, total: self.tell(Progress("statistics", done, total)),
+            workers=self.workers,
         )
         return archive
 
@@ -460,21 +463,31 @@ def _joules() -> float | None:
     return total if some else None
 
 
-_WORKER: dict[str, Any] = {}
+_Job = tuple[int, int, list[str], bool]
+_Evolved = tuple[list[Any], int]
 
 
-def _start(settings: Settings, samples: dict[str, Sample], panels: list[Panel], seed: int) -> None:
-    """Set up a process that evolves islands."""
-    _WORKER.update(settings=settings, judge=Judge(samples, panels), seed=seed)
+@dataclass(frozen=True, eq=False)
+class _Evolving:
+    """What the islands of a design have in common."""
 
+    settings: Settings
+    samples: dict[str, Sample]
+    panels: list[Panel]
+    seed: int
 
-def _epoch(epoch: int, island: int, texts: list[str], stale: bool) -> tuple[list[Any], int]:
-    """Evolve one island in a process; return texts with their scores, and how many were judged."""
-    settings, judge, seed = (_WORKER[name] for name in ("settings", "judge", "seed"))
-    population = Island(settings, judge).judged([parse(text) for text in texts])
-    before = judge.asked
-    after = epoch_of(settings, judge, seed, epoch, island, population, stale)
-    return [(str(one.node), one.score) for one in after], judge.asked - before
+    @cached_property
+    def judge(self) -> Judge:
+        """Made once in every process."""
+        return Judge(self.samples, self.panels)
+
+    def __call__(self, job: _Job) -> _Evolved:
+        """Evolve one island for an epoch; return texts with scores, and how many were judged."""
+        epoch, island, texts, stale = job
+        population = Island(self.settings, self.judge).judged([parse(text) for text in texts])
+        before = self.judge.asked
+        after = epoch_of(self.settings, self.judge, self.seed, epoch, island, population, stale)
+        return [(str(one.node), one.score) for one in after], self.judge.asked - before
 
 
 def evolve(
@@ -483,7 +496,7 @@ def evolve(
     seed: int,
     state: State,
     *,
-    workers: int = 1,
+    workers: Workers | None = None,
     after: Callable[[State], None] = lambda state: None,
 ) -> State:
     """Evolve the islands to the last epoch.
@@ -493,37 +506,31 @@ def evolve(
         chosen: The training sample.
         seed: Of the run.
         state: Where to go on from; changed.
-        workers: Processes; the result does not depend on it.
+        workers: Who evolves; the result does not depend on it.
         after: Called after each epoch.
+
+    Raises:
+        NasError: A worker ended.
     """
-    judge = chosen.judge()
-    initial = settings, chosen.samples, chosen.panels, seed
-    if workers <= 1:
-        _start(*initial)
-        return _epochs(settings, judge, state, lambda jobs: [_epoch(*job) for job in jobs], after)
-    with ProcessPoolExecutor(
-        min(workers, settings.islands),
-        mp_context=multiprocessing.get_context("spawn"),  # threads of torch do not survive a fork
-        initializer=_start,
-        initargs=initial,
-    ) as pool:
-        return _epochs(
-            settings,
-            judge,
-            state,
-            lambda jobs: list(pool.map(_epoch, *zip(*jobs, strict=True))),
-            after,
-        )
+    evolving = _Evolving(settings, chosen.samples, chosen.panels, seed)
+    hands = workers or Here()
 
+    def run(jobs: list[_Job]) -> list[_Evolved]:
+        found: dict[int, _Evolved] = {}
+        for island, evolved in hands.start(evolving, jobs):
+            if isinstance(evolved, WorkerLost):
+                raise NasError(f"island {island}: {evolved}")
+            found[island] = evolved
+        return [found[island] for island in range(len(jobs))]
 
-_Job = tuple[int, int, list[str], bool]
+    return _epochs(settings, chosen.judge(), state, run, after)
 
 
 def _epochs(
     settings: Settings,
     judge: Judge,
     state: State,
-    run: Callable[[list[_Job]], list[tuple[list[Any], int]]],
+    run: Callable[[list[_Job]], list[_Evolved]],
     after: Callable[[State], None],
 ) -> State:
     here = Island(settings, judge)
@@ -572,7 +579,7 @@ def design(
     state_file: Path,
     *,
     measure: Measure | None = None,
-    workers: int = 1,
+    workers: Workers | None = None,
     tell: Tell = _quiet,
 ) -> Formula:
     """Design a formula.
@@ -582,7 +589,7 @@ def design(
         folder: Where statistics are kept.
         state_file: Where the evolution is kept.
         measure: How statistics are measured; None runs networks.
-        workers: Processes that evolve islands; the result does not depend on it.
+        workers: Who measures statistics and evolves islands; the result does not depend on it.
         tell: Hears how far it is.
     """
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -591,7 +598,7 @@ def design(
         from nas.design.measure import measure_population  # late: it needs torch
 
         measure = measure_population
-    bench = Bench(recipe, folder, measure, tell)
+    bench = Bench(recipe, folder, measure, tell, workers or Here())
     began = time.monotonic()
     training = _chosen(bench, tables, "train")
     validation = _chosen(bench, tables, "validation")

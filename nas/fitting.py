@@ -50,6 +50,7 @@ from nas.recipe import (
 )
 from nas.seeds import child_seed, generator
 from nas.space_file import find_space
+from nas.workers import Workers
 from spaces import Arch, Space
 from spaces.errors import NasError
 
@@ -150,7 +151,10 @@ class Data:
 
 
 def read_data(
-    recipe: FitRecipe, cache: Cache | None = None, progress: Progress | None = None
+    recipe: FitRecipe,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Data:
     """Read the table of a recipe and compute the inputs of all of its rows.
 
@@ -161,7 +165,7 @@ def read_data(
     truth = _truth_of(recipe)
     if truth is None:
         raise NasError("truth: a table to learn from is needed, as truth=TABLE.csv:COLUMN")
-    names, table = _table_of(recipe, truth.archs, cache, progress)
+    names, table = _table_of(recipe, truth.archs, cache, progress, workers)
     forms = space.canonicalise(np.asarray(truth.archs))
     functions = np.unique(forms, axis=0, return_inverse=True)[1].reshape(-1)
     return Data(truth, table, tuple(names), functions.astype(np.int64))
@@ -172,14 +176,20 @@ def _truth_of(recipe: FitRecipe) -> Truth | None:
 
 
 def _table_of(
-    recipe: FitRecipe, archs: Sequence[Arch], cache: Cache | None, progress: Progress | None
+    recipe: FitRecipe,
+    archs: Sequence[Arch],
+    cache: Cache | None,
+    progress: Progress | None,
+    workers: Workers | None,
 ) -> tuple[list[str], Floats]:
     """Return the names and the values of the inputs of architectures, ``(N, F)``."""
     space, inputs = find_space(recipe.space), _inputs_of(recipe)
     kept = MemoryCache() if cache is None else cache
 
     def score(specs: Sequence[ProxySpec], some: Sequence[Arch]) -> list[list[Any]]:
-        return score_together(space, specs, some, inputs.conditions, kept, progress=progress)
+        return score_together(
+            space, specs, some, inputs.conditions, kept, progress=progress, workers=workers
+        )
 
     return inputs.table(space, archs, score)
 
@@ -334,6 +344,7 @@ def suggest(
     by: str = "spread",
     cache: Cache | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> list[Arch]:
     """Return the architectures that are to be trained next, in order.
 
@@ -345,6 +356,7 @@ def suggest(
         by: ``spread`` for those that tell most of all others, ``best`` for those predicted best.
         cache: Where scores of proxies are kept.
         progress: Called with (architectures scored, all that were not known).
+        workers: Who scores; by default this process.
 
     Raises:
         NasError: Too few are left, or ``best`` is asked with fewer than 16 labels.
@@ -356,7 +368,9 @@ def suggest(
         trained = space.canonicalise(np.asarray(truth.archs))
     rng = generator(recipe.seed, "predictor", "suggest", len(trained))
     forms = np.unique(np.concatenate([trained, _functions(space, rng)]), axis=0)
-    names, table = _table_of(recipe, [tuple(row) for row in forms.tolist()], cache, progress)
+    names, table = _table_of(
+        recipe, [tuple(row) for row in forms.tolist()], cache, progress, workers
+    )
     rows = np.searchsorted(_words(forms), _words(trained))
     known, group = np.unique(rows, return_inverse=True)
     values = np.zeros(0) if truth is None else np.asarray(truth.values)

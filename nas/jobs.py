@@ -16,13 +16,8 @@ import functools
 import hashlib
 import json
 import math
-import multiprocessing
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +47,7 @@ from nas.run_folder import RESULT, Folder, as_json
 from nas.space_file import find_space
 from nas.training.data import DATA, ImageData, Parts, load_data, split
 from nas.training.plan import OPTIMISERS, SCHEDULES, Plan, Precision
+from nas.workers import DEFAULT_EXECUTOR, WorkerLost, inside, make_workers
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
@@ -453,6 +449,7 @@ def run_jobs(
     jobs: Sequence[Job],
     *,
     devices: Sequence[str] = (),
+    executor: str = DEFAULT_EXECUTOR,
     network: OwnNetwork | None = None,
     world: World | None = None,
     tell: Tell | None = None,
@@ -464,6 +461,7 @@ def run_jobs(
         jobs: What to do.
         devices: One process for each, which may name the same device; none or one does all in this
             process.
+        executor: Who these processes are, a name of :data:`nas.workers.EXECUTORS` or an address.
         network: As for :func:`run_job`; in this process only.
         world: As for :func:`run_job`; in this process only.
         tell: Hears how far jobs are.
@@ -475,7 +473,7 @@ def run_jobs(
         NasError: All of them failed.
     """
     if len(devices) > 1 and network is None:
-        results = _side_by_side(recipe, jobs, devices, tell)
+        results = _side_by_side(recipe, jobs, devices, executor, tell)
     else:
         device = devices[0] if devices else None
         results = [
@@ -499,72 +497,43 @@ def _settled(job: Job, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"seed": job.seed, "error": str(error)}
 
 
+@dataclass(frozen=True)
+class _Doing:
+    """What the jobs of a training have in common."""
+
+    recipe: TrainRecipe
+    devices: tuple[str, ...]
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        place = inside.place()
+        device = None if place is None else self.devices[place]
+        return _settled(
+            job, functools.partial(run_job, self.recipe, job, device=device, tell=inside.tell)
+        )
+
+
 def _side_by_side(
-    recipe: TrainRecipe, jobs: Sequence[Job], devices: Sequence[str], tell: Tell | None
+    recipe: TrainRecipe,
+    jobs: Sequence[Job],
+    devices: Sequence[str],
+    executor: str,
+    tell: Tell | None,
 ) -> list[dict[str, Any]]:
-    context = multiprocessing.get_context("spawn")
-    slots, heard = context.SimpleQueue(), context.Queue()
-    for device in devices:
-        slots.put(device)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
-    results: dict[Job, dict[str, Any]] = {}
-    with (
-        _listening(heard, tell),
-        ProcessPoolExecutor(len(devices), context, _start, (slots, heard, threads)) as pool,
-    ):
-        asked: dict[Future[dict[str, Any]], Job] = {
-            pool.submit(_work, recipe, job): job for job in jobs
-        }
-        try:
-            for future in as_completed(asked):
-                results[asked[future]] = _settled(asked[future], future.result)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [results[job] for job in jobs]
-
-
-@contextmanager
-def _listening(heard: Any, tell: Tell | None) -> Iterator[None]:  # noqa: ANN401 - a queue of a context
-    """Pass on what workers tell, until the end."""
-    over = threading.Event()
-
-    def listen() -> None:
-        while not over.is_set():
-            try:
-                told = heard.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if tell is not None:
-                tell(told)
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        yield
-    finally:
-        over.set()
-        listener.join()
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start(slots: Any, heard: Any, threads: int) -> None:  # noqa: ANN401 - queues of a context
-    import torch
-
-    torch.set_num_threads(threads)
-    _worker.update(device=slots.get(), heard=heard)
-
-
-def _work(recipe: TrainRecipe, job: Job) -> dict[str, Any]:
-    return run_job(recipe, job, device=_worker["device"], tell=_worker["heard"].put)
+    found: dict[int, dict[str, Any]] = {}
+    with make_workers(len(devices), executor, threads=threads, device=devices[0]) as workers:
+        for number, result in workers.start(_Doing(recipe, tuple(devices)), jobs, tell=tell):
+            if isinstance(result, WorkerLost):
+                result = {"seed": jobs[number].seed, "error": str(result)}
+            found[number] = result
+    return [found[number] for number in range(len(jobs))]
 
 
 def run_training(
     folder: TrainingFolder,
     *,
     devices: Sequence[str] = (),
+    executor: str = DEFAULT_EXECUTOR,
     network: OwnNetwork | None = None,
     world: World | None = None,
     tell: Tell | None = None,
@@ -574,6 +543,7 @@ def run_training(
     Args:
         folder: Where everything goes.
         devices: As for :func:`run_jobs`.
+        executor: As for :func:`run_jobs`.
         network: A network of the user's own, in the place of the recipe's architectures.
         world: The processes that take part.
         tell: Hears how far it is.
@@ -591,7 +561,9 @@ def run_training(
     if world is None or world.leads:
         folder.begin(device=devices[0] if devices else recipe.device, seed=recipe.seed)
     jobs = folder.jobs()
-    results = run_jobs(recipe, jobs, devices=devices, network=network, world=world, tell=tell)
+    results = run_jobs(
+        recipe, jobs, devices=devices, executor=executor, network=network, world=world, tell=tell
+    )
     summary = summarise_training(recipe, jobs, results)
     summary["environment"] = folder.environment
     if world is None or world.leads:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nas.proxies.base import Conditions, ProxySpec
+    from nas.workers import Workers
     from spaces.base import Arch, Space
 
 Half: TypeAlias = Literal["even", "odd"]
@@ -227,6 +228,7 @@ def rank_proxies(
     batch_size: int | None = None,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    workers: Workers | None = None,
 ) -> tuple[RankReport, ...]:
     """Score rows with each proxy, once, and compare the order with that of every truth.
 
@@ -251,6 +253,8 @@ def rank_proxies(
             fewer the longer they take.
         progress: Called after each batch with (number of proxies, rows done, rows in all).
         clock: Seconds, rising.
+        workers: Who scores, unless ``score`` does; by default this process. ``seconds_per_arch`` is
+            the wall-clock of all together.
 
     Returns:
         One report per truth.
@@ -265,7 +269,7 @@ def rank_proxies(
     specs = [*specs, *chain.from_iterable(joins.values())]
     values = [np.asarray([truth.value(arch) for arch in archs], np.float64) for truth in truths]
     if score is None:
-        wanted, score, conditions = _default_score(space, specs, always, conditions)
+        wanted, score, conditions = _default_score(space, specs, always, conditions, workers)
     else:
         wanted = _distinct([*specs, *always])
     if batch_size is not None and batch_size < 1:
@@ -447,6 +451,7 @@ def _default_score(
     specs: Sequence[ProxySpec | str],
     always: Sequence[ProxySpec | str],
     conditions: Conditions | None,
+    workers: Workers | None,
 ) -> tuple[list[Any], ScoreFunction, Conditions]:
     """Return the parsed specs, the engine's own way to score, and what it scores under."""
     # late: it imports torch, which the statistics of an injected score do not need
@@ -454,7 +459,15 @@ def _default_score(
 
     asked = [ProxySpec.parse(spec) if isinstance(spec, str) else spec for spec in (*specs, *always)]
     under = Conditions() if conditions is None else conditions
-    return _distinct(asked), lambda some, archs: score_batch(space, some, archs, under), under
+
+    def score(some: Sequence[Any], archs: Sequence[Arch]) -> Any:  # noqa: ANN401 - of a batch
+        if workers is None or not workers.count:
+            return score_batch(space, some, archs, under)
+        from nas.oracle import MemoryCache, score_together
+
+        return score_together(space, some, archs, under, MemoryCache(), workers=workers)
+
+    return _distinct(asked), score, under
 
 
 def _side_by_side(space: Space, archs: Sequence[Arch]) -> tuple[Arch, ...]:

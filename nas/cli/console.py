@@ -155,3 +155,9 @@ Minibatch: TypeAlias = Annotated[
 ]
 Dtype: TypeAlias = Annotated[str, typer.Option(help="float32 or float64.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")]
+WorkerCount: TypeAlias = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes that score; 0 is this one.")
+]
+ExecutorName: TypeAlias = Annotated[
+    str, typer.Option("--executor", help="Who they are: processes, ray, or ray://HOST:PORT.")
+]

@@ -47,7 +47,11 @@ def design(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that evolve islands; one per processor if left out."),
+        typer.Option(
+            min=0,
+            help="Processes that measure statistics and evolve islands, 0 is this one; one per "
+            "processor if left out.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     json_: JsonTarget = None,
@@ -64,6 +68,7 @@ def design(
     )
     from nas.designing import design as design_formula
     from nas.recipe import resolve_recipe_path
+    from nas.workers import make_workers
 
     check_targets(json_)
     loaded = load_design_recipe(resolve_recipe_path(recipe, "design"), overrides or [])
@@ -74,14 +79,10 @@ def design(
         raise NasError(f"{path}: there is no folder {path.parent}")
     folder = path.with_name("design_statistics") if statistics is None else statistics
     state = path.with_name(path.name + ".state.json")
-    with _Progress(quiet=quiet) as progress:
-        found = design_formula(
-            loaded,
-            folder,
-            state,
-            workers=default_workers() if workers is None else workers,
-            tell=progress,
-        )
+    count = default_workers() if workers is None else workers
+    device = loaded.conditions.device
+    with _Progress(quiet=quiet) as progress, make_workers(count, device=device) as hands:
+        found = design_formula(loaded, folder, state, workers=hands, tell=progress)
     try:
         path.write_text(found.to_yaml(), encoding="utf-8")
     except OSError as error:

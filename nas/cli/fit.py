@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.console import (
+    ExecutorName,
+    JsonTarget,
+    WorkerCount,
+    check_targets,
+    emit_json,
+    emit_table,
+    guarded,
+    note,
+)
 from nas.wording import duration
 from spaces.errors import NasError
 
@@ -56,6 +65,8 @@ def fit(
         typer.Option(metavar="FILE", help="Where the predictor goes; NAME.npz when left out."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    workers: WorkerCount = 0,
+    executor: ExecutorName = "processes",
     json_: JsonTarget = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
 ) -> None:
@@ -67,6 +78,7 @@ def fit(
     from nas.fitting import fit as fit_predictor
     from nas.fitting import load_fit_recipe, read_data
     from nas.recipe import resolve_recipe_path
+    from nas.workers import make_workers
 
     check_targets(json_)
     loaded = load_fit_recipe(resolve_recipe_path(recipe, "fit"), overrides or [])
@@ -75,8 +87,8 @@ def fit(
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")
     if not path.parent.is_dir():
         raise NasError(f"{path}: there is no folder {path.parent}")
-    with _scores(loaded, path) as store:
-        data = read_data(loaded, store, None if quiet else _Progress())
+    with _scores(loaded, path) as store, make_workers(workers, executor) as hands:
+        data = read_data(loaded, store, None if quiet else _Progress(), hands)
     if not quiet:
         rows = f"{len(data.truth):,} rows, {data.inputs.shape[1]} inputs"
         note(f"{rows}, {loaded.train if loaded.train == 'all' else f'{loaded.train:,}'} to train")
@@ -109,6 +121,8 @@ def suggest(
             help="'spread': those that tell most of all others; 'best': those predicted best.",
         ),
     ] = "spread",
+    workers: WorkerCount = 0,
+    executor: ExecutorName = "processes",
     json_: JsonTarget = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
 ) -> None:
@@ -121,13 +135,14 @@ def suggest(
     from nas.fitting import suggest as suggest_archs
     from nas.recipe import resolve_recipe_path
     from nas.space_file import find_space
+    from nas.workers import make_workers
 
     check_targets(json_)
     if by not in SUGGEST:
         raise NasError(f"--by: expected {' or '.join(SUGGEST)}, got {by!r}")
     loaded = load_fit_recipe(resolve_recipe_path(recipe, "fit"), overrides or [])
-    with _scores(loaded, Path(f"{loaded.name}.npz")) as store:
-        found = suggest_archs(loaded, number, by, store, None if quiet else _Progress())
+    with _scores(loaded, Path(f"{loaded.name}.npz")) as store, make_workers(workers, executor) as w:
+        found = suggest_archs(loaded, number, by, store, None if quiet else _Progress(), w)
     texts = [find_space(loaded.space).to_str(arch) for arch in found]
     if json_ is not None:
         emit_json({"recipe": loaded.name, "by": by, "archs": texts}, json_)

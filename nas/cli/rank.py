@@ -13,6 +13,7 @@ import typer
 from nas.cli.console import (
     Device,
     Dtype,
+    ExecutorName,
     Images,
     JsonTarget,
     Minibatch,
@@ -21,6 +22,7 @@ from nas.cli.console import (
     Repeats,
     Resolution,
     SpaceName,
+    WorkerCount,
     check_targets,
     conditions_from,
     emit_json,
@@ -99,6 +101,8 @@ def rank(
     minibatch: Minibatch = 64,
     dtype: Dtype = "float32",
     device: Device = "cpu",
+    workers: WorkerCount = 0,
+    executor: ExecutorName = "processes",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Correlate proxies with the true accuracies of a table.
@@ -111,6 +115,7 @@ def rank(
     from nas.rank import for_json, plot, rank_proxies, to_csv
     from nas.space_file import find_space
     from nas.statistics import STATISTICS
+    from nas.workers import make_workers
     from spaces import look_up
 
     check_targets(json_, csv, figure)
@@ -121,18 +126,20 @@ def rank(
         num_classes=num_classes, resolution=resolution, repeats=repeats, images=images,
         minibatch=minibatch, seed=seed, dtype=dtype, device=device,
     )  # fmt: skip
-    reports = rank_proxies(
-        where,
-        split_proxies(proxy),
-        parse_truths(truth, where),
-        sample=sample,
-        half=cast("Half | None", half),  # the engine refuses anything else
-        seed=seed,
-        conditions=conditions,
-        joins=dict(_join(text) for text in join),
-        join_by=join_by,
-        progress=None if quiet else _Progress(),
-    )
+    with make_workers(workers, executor, device=device) as hands:
+        reports = rank_proxies(
+            where,
+            split_proxies(proxy),
+            parse_truths(truth, where),
+            sample=sample,
+            half=cast("Half | None", half),  # the engine refuses anything else
+            seed=seed,
+            conditions=conditions,
+            joins=dict(_join(text) for text in join),
+            join_by=join_by,
+            progress=None if quiet else _Progress(),
+            workers=hands,
+        )
     if figure is not None:
         plot(reports, figure)
     if csv is not None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.console import (
+    ExecutorName,
+    JsonTarget,
+    check_targets,
+    emit_json,
+    emit_table,
+    guarded,
+    note,
+)
 from nas.cli.progress import Bar
 from nas.wording import duration
 from spaces.errors import NasError
@@ -82,6 +90,7 @@ def train(
     ] = None,
     fresh: Fresh = False,
     devices: Devices = None,
+    executor: ExecutorName = "processes",
     tensorboard: Tensorboard = False,
     json_: JsonTarget = None,
     quiet: Quiet = False,
@@ -94,7 +103,7 @@ def train(
     from nas.jobs import with_archs
 
     check_targets(json_)
-    wishes = Wishes(out, fresh, devices, tensorboard, json_, quiet)
+    wishes = Wishes(out, fresh, devices, tensorboard, json_, quiet, executor=executor)
     if resume is not None:
         if target is not None or overrides or recipe is not None or out is not None or fresh:
             raise NasError("--resume takes everything from its folder; give nothing else")
@@ -129,6 +138,7 @@ def verify(
         Path | None, typer.Option(help="Where it goes; RUN/verification when left out.")
     ] = None,
     devices: Devices = None,
+    executor: ExecutorName = "processes",
     tensorboard: Tensorboard = False,
     json_: JsonTarget = None,
     quiet: Quiet = False,
@@ -145,7 +155,7 @@ def verify(
     loaded = _loaded(recipe, overrides)
     space, chosen = candidates(run, top, top if random is None else random, seed)
     folder = run / "verification" if out is None else out
-    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet, run=run)
+    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet, run=run, executor=executor)
     train_in(with_archs(loaded, space, chosen), wishes)
 
 
@@ -193,6 +203,7 @@ class Wishes:
         quiet: Whether nothing is said.
         shown: Whether the result is shown.
         run: Folder of the search that found the architectures.
+        executor: Who the processes of several devices are.
     """
 
     out: Path | None = None
@@ -203,6 +214,7 @@ class Wishes:
     quiet: bool = False
     shown: bool = True
     run: Path | None = None
+    executor: str = "processes"
 
 
 def _resumed(path: Path, wishes: Wishes) -> None:
@@ -290,7 +302,9 @@ def _run(
 
     try:
         with progress:
-            return run_training(folder, devices=devices, world=world, tell=tell)
+            return run_training(
+                folder, devices=devices, executor=wishes.executor, world=world, tell=tell
+            )
     except KeyboardInterrupt:
         place = shlex.quote(str(folder.path))
         note(

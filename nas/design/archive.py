@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from nas.design.atoms import REVISION, ROLES
 from nas.design.layers import Layers, Sample
 from nas.proxies.base import Conditions
+from nas.workers import Here, WorkerLost, Workers
 from spaces import Arch, Space
 from spaces.errors import NasError
 
@@ -47,6 +48,19 @@ def identity(space: Space, conditions: Conditions, roles: Sequence[str]) -> dict
         "atoms": {role: list(ROLES[role].names) for role in roles},
         "revision": REVISION,
     }
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """What chunks of architectures have in common when they are measured."""
+
+    measure: Measure
+    space: Space
+    conditions: Conditions
+    wanted: Mapping[str, Sequence[str]]
+
+    def __call__(self, archs: Sequence[Arch]) -> Sample:
+        return self.measure(self.space, archs, self.conditions, self.wanted)
 
 
 class Archive:
@@ -141,6 +155,7 @@ class Archive:
         measure: Measure,
         progress: Progress | None = None,
         batch: int = 64,
+        workers: Workers | None = None,
     ) -> None:
         """Measure those of some canonical architectures that are not known yet.
 
@@ -148,15 +163,24 @@ class Archive:
             archs: Members of the space, canonical.
             measure: How.
             progress: Called after each batch with (done, in all) of those that were missing.
-            batch: Architectures written at a time.
+            batch: Architectures measured and written at a time.
+            workers: Who measures; by default this process.
+
+        Raises:
+            NasError: A worker ended.
         """
         missing = [arch for arch in dict.fromkeys(archs) if arch not in self._places]
         wanted = {role: ROLES[role].names for role in self.roles}
-        for start in range(0, len(missing), batch):
-            some = missing[start : start + batch]
-            self._write(some, measure(self.space, some, self.conditions, wanted))
+        chunks = [missing[start : start + batch] for start in range(0, len(missing), batch)]
+        measuring = _Measuring(measure, self.space, self.conditions, wanted)
+        done = 0
+        for number, found in (workers or Here()).start(measuring, chunks):
+            if isinstance(found, WorkerLost):
+                raise NasError(f"statistics of {len(chunks[number])} architectures: {found}")
+            self._write(chunks[number], found)
+            done += len(chunks[number])
             if progress is not None:
-                progress(min(start + batch, len(missing)), len(missing))
+                progress(done, len(missing))
 
     def _write(self, archs: Sequence[Arch], found: Sample) -> None:
         for role in self.roles:

@@ -15,6 +15,12 @@ from typing import IO, Any
 from spaces.errors import NasError
 
 _told: Any = None
+_place: int | None = None
+
+
+def place() -> int | None:
+    """Return this worker's number among its like, from 0; None where there are no numbers."""
+    return _place
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,14 @@ def begin(
         threads: Of torch.
         spread: Whether ``cuda`` is to mean another device in every worker.
     """
-    global _told
+    global _told, _place
     _told = told
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     _end_with_parent()
+    _place = _take_slot(slots)
     if spread:
-        _choose_device(_take_slot(slots))
+        _choose_device(_place)
 
 
 def _take_slot(slots: Any) -> int:  # noqa: ANN401 - a shared array
@@ -150,15 +157,16 @@ def _limited(limits: Limits) -> Iterator[None]:
 
 
 @lru_cache(maxsize=16)
-def _function(packed: bytes) -> Callable[[Any], Any]:
+def _function(packed: bytes | Path) -> Callable[[Any], Any]:
     """Return the function that chunks have in common, made once in a worker's life."""
     import cloudpickle
 
-    function: Callable[[Any], Any] = cloudpickle.loads(packed)
+    content = packed.read_bytes() if isinstance(packed, Path) else packed
+    function: Callable[[Any], Any] = cloudpickle.loads(content)
     return function
 
 
-def work(packed: bytes, limits: Limits, chunk: Any) -> Any:  # noqa: ANN401 - whatever it takes
+def work(packed: bytes | Path, limits: Limits, chunk: Any) -> Any:  # noqa: ANN401 - whatever it takes
     """Work on one chunk; loading the function does not count."""
     function = _function(packed)
     with _limited(limits):

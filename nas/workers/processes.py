@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -34,6 +36,8 @@ class ProcessOptions(inside.Limits):
     """Settings of :class:`Processes`: limits."""
 
 
+_PATIENCE = 2.0  # seconds
+_LARGE = 2**16  # bytes of a function that is sent by a file, not again with every chunk
 _MAIN = threading.Lock()
 
 
@@ -84,7 +88,9 @@ class Processes(RemoteWorkers):
         self._threads = threads
         self._spread = device == "cuda"
         self._pool: pebble.ProcessPool | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._listener: threading.Thread | None = None
+        self._over = threading.Event()
         self._told: Any = None
         self._tell: Callable[[Any], object] | None = None
 
@@ -100,14 +106,18 @@ class Processes(RemoteWorkers):
         return super().start(function, chunks)
 
     def close(self) -> None:
+        self._packed.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
         if self._pool is None:
             return
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._pool = None
         assert self._listener is not None
-        self._told.put(None)
-        self._listener.join()
+        self._over.set()
+        self._listener.join(_PATIENCE)  # half a message of a worker that was killed never ends
 
     def _started(self) -> pebble.ProcessPool:
         if self._pool is None:
@@ -125,15 +135,30 @@ class Processes(RemoteWorkers):
                 ),
                 context=context,
             )
+            self._over.clear()
             self._listener = threading.Thread(target=self._listen, daemon=True)
             self._listener.start()
         return self._pool
 
     def _listen(self) -> None:
-        """Pass on what workers tell, until None comes."""
-        while (news := self._told.get()) is not None:
+        """Pass on what workers tell, until the end."""
+        while not self._over.is_set():
+            if self._told.empty():
+                self._over.wait(0.05)
+                continue
+            news = self._told.get()
             if self._tell is not None:
                 self._tell(news)
+
+    def _pack(self, function: Callable[[C], R]) -> Any:  # noqa: ANN401 - bytes, or a file of them
+        packed = super()._pack(function)
+        if len(packed) < _LARGE:
+            return packed
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="nas-workers-")
+        file = Path(self._folder.name) / str(len(list(Path(self._folder.name).iterdir())))
+        file.write_bytes(packed)
+        return file
 
     def _send(self, packed: Any, chunk: object) -> Future[Any]:  # noqa: ANN401
         future: Future[Any] = self._started().schedule(inside.work, (packed, self._options, chunk))

@@ -30,6 +30,7 @@ from nas.designing import (
 from nas.proxies.base import Conditions
 from nas.recipe import RecipeError, load_recipe, shipped_recipes
 from nas.seeds import generator
+from nas.workers import make_workers
 from spaces import SPACES, Arch, Space
 from spaces.errors import NasError
 from spaces.nats_tss import NATS_TSS
@@ -39,11 +40,12 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 RUNNER = CliRunner()
 
 
-def run(folder: Path, *overrides: str, workers: int = 1) -> Formula:
+def run(folder: Path, *overrides: str, workers: int = 0) -> Formula:
     recipe = load_design_recipe(folder / "small.yaml", [*SMALL, *overrides])
-    return design(
-        recipe, folder / "statistics", folder / "state.json", measure=toy_measure, workers=workers
-    )
+    with make_workers(workers) as hands:
+        return design(
+            recipe, folder / "statistics", folder / "state.json", measure=toy_measure, workers=hands
+        )
 
 
 def told(formula: Formula) -> dict[str, Any]:
