@@ -1,8 +1,9 @@
 """The commands ``nas`` and ``nas-search``.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 2 a mistake
-that the message explains, 130 interrupted. What a command needs is imported inside it, so that
-``nas --help`` and ``nas list`` answer at once and load neither torch nor matplotlib.
+that the message explains, 130 interrupted by Ctrl-C, 143 by SIGTERM. What a command needs is
+imported inside it, so that ``nas --help`` and ``nas list`` answer at once and load neither torch
+nor matplotlib.
 """
 
 from __future__ import annotations

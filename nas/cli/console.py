@@ -11,6 +11,7 @@ from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar
 
 import typer
 
+from nas.cli.stopping import ended, stoppable
 from spaces.errors import NasError
 
 P = ParamSpec("P")
@@ -28,15 +29,15 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            with warnings.catch_warnings():
+            with stoppable(), warnings.catch_warnings():
                 warnings.showwarning = _one_line
                 return command(*args, **kwargs)
         except NasError as error:
             note(str(error))
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             note("interrupted")
-            raise typer.Exit(130) from None
+            raise ended(stopped) from None
 
     return run
 

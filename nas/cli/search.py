@@ -11,6 +11,7 @@ import typer
 
 from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
 from nas.cli.progress import SearchProgress
+from nas.cli.stopping import ended
 from nas.wording import duration, number_text
 from spaces.errors import NasError
 
@@ -150,12 +151,12 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
         try:
             with progress:
                 result = searcher.run(each)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             note(
                 f"interrupted after {progress.n_done:,} of {budget:,} architectures; go on "
                 f"by the same command, or by: nas-search --resume {shlex.quote(str(folder.path))}"
             )
-            raise typer.Exit(130) from None
+            raise ended(stopped) from None
     summary = folder.finish(result, truth)
     if not quiet:
         note(

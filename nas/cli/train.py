@@ -22,6 +22,7 @@ from nas.cli.console import (
     note,
 )
 from nas.cli.progress import Bar
+from nas.cli.stopping import ended
 from nas.wording import duration
 from spaces.errors import NasError
 
@@ -305,13 +306,13 @@ def _run(
             return run_training(
                 folder, devices=devices, executor=wishes.executor, world=world, tell=tell
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         place = shlex.quote(str(folder.path))
         note(
             "interrupted; whole epochs are kept, go on by the same command, or by: "
             f"nas train --resume {place}"
         )
-        raise typer.Exit(130) from None
+        raise ended(stopped) from None
 
 
 def _show(summary: dict[str, Any], folder: TrainingFolder) -> None:
