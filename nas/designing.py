@@ -426,13 +426,16 @@ class State:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise NasError(f"{path}: not a design's state: {error}; remove it") from None
         if not isinstance(values, dict) or values.pop("identity", None) != identity:
             return None
-        values["front"] = {int(k): (v[0], v[1]) for k, v in values["front"].items()}
-        values["steps"] = [(e, w, t) for e, w, t in values["steps"]]
-        return cls(**values)
+        try:
+            values["front"] = {int(k): (v[0], v[1]) for k, v in values["front"].items()}
+            values["steps"] = [(e, w, t) for e, w, t in values["steps"]]
+            return cls(**values)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise NasError(f"{path}: not a design's state: {error}; remove it") from None
 
     def note(self, some: Sequence[Individual]) -> None:
         """Let formulas onto the front."""

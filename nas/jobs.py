@@ -435,7 +435,7 @@ def _known(job: Job, key: str) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads((job.folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or not one of ours
         return None
-    same = result.get("key") == key and (job.folder / WEIGHTS).is_file()
+    same = isinstance(result, dict) and result.get("key") == key and (job.folder / WEIGHTS).is_file()
     return result if same else None
 
 

@@ -17,7 +17,8 @@ FLOORS = ("spaces", "searchers", "nas")
 # From the ground up. What several lines need and what needs nothing itself stands at the bottom;
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
-    {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"},
+    {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"}
+    | {"reading"},
     {"own", "run_folder", "templates", "builder", "space_file"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -114,8 +115,14 @@ class Archive:
         index.touch()
         whole = index.read_bytes()
         finished = whole[: whole.rfind(b"\n") + 1]
-        for line in finished.splitlines():
-            self._note(json.loads(line))
+        for number, line in enumerate(finished.splitlines(), start=1):
+            try:
+                self._note(json.loads(line))
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                raise NasError(
+                    f"{index}:{number}: damaged ({type(error).__name__}: {error}); remove "
+                    f"{self.folder}, the statistics are measured again"
+                ) from None
         with index.open("r+b") as stream:
             stream.truncate(len(finished))
         for role in self.roles:
@@ -129,11 +136,18 @@ class Archive:
                 stream.truncate(size)
 
     def _note(self, batch: Mapping[str, Any]) -> None:
-        for arch in batch["archs"]:
-            self._places[tuple(arch)] = len(self._places)
-        self._dead += batch["dead"]
+        archs = [self.space.validate(arch) for arch in batch["archs"]]
+        dead = [bool(flag) for flag in batch["dead"]]
+        lengths = {role: list(map(operator.index, batch["lengths"][role])) for role in self.roles}
+        if any(len(column) != len(archs) for column in (dead, *lengths.values())):
+            raise ValueError("expected one entry for each architecture")
+        if any(length < 0 for column in lengths.values() for length in column):
+            raise ValueError("expected lengths of 0 or more")
+        for arch in archs:
+            self._places[arch] = len(self._places)
+        self._dead += dead
         for role in self.roles:
-            self._lengths[role] += batch["lengths"][role]
+            self._lengths[role] += lengths[role]
 
     def add(
         self,

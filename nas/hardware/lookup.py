@@ -131,10 +131,7 @@ class LookupLatency:
         Raises:
             NasError: It is none.
         """
-        try:
-            value = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path)).value
-        except (OSError, UnicodeDecodeError) as error:
-            raise NasError(f"{path}: cannot be read: {error}") from None
+        value = plain_yaml.parse(plain_yaml.read(path), str(path)).value
         if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
             raise NasError(f"{path}: no look-up table of latencies; `nas latency --fit` makes one")
         try:

@@ -69,12 +69,14 @@ def one(name: str, options: argparse.Namespace) -> dict[str, Any]:
             *(sys.executable, str(Path(__file__)), "--inside", name),
             *(f"-max_total_time={options.seconds}", f"-artifact_prefix={crashes}/"),
             *("-timeout=25", "-rss_limit_mb=2048", f"-seed={options.seed}", "-max_len=65536"),
-            *("-print_final_stats=1", "-close_fd_mask=1", str(found), *known),
+            *("-print_final_stats=1", str(found), *known),
         ]
         started = time.monotonic()
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        ended = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
         seconds = time.monotonic() - started
-    stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", ended.stderr))
+    stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", ended.stdout))
     new = sorted(str(path) for path in set(crashes.iterdir()) - before)
     entry = {
         "target": name,
@@ -85,7 +87,7 @@ def one(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "crashes": new,
     }
     if entry["crashed"]:
-        sys.stderr.write(ended.stderr[-4000:])
+        sys.stderr.write(ended.stdout[-4000:])
     sys.stdout.write(json.dumps(entry) + "\n")
     sys.stdout.flush()
     return entry
