@@ -648,6 +648,7 @@ class Training:
         Raises:
             NasError: It was a network of the user's own, which only the user can make again.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         recipe = self.summary["recipe"]
@@ -656,7 +657,11 @@ class Training:
         space = find_space(recipe["space"])
         arch = space.from_str(self.summary["archs"][self.summary["best"]]["arch"])
         network = space.build(arch, num_classes=len(self.summary["data"]["classes"]))
-        network.load_state_dict(load_file(self.folder / BEST))
+        try:
+            network.load_state_dict(load_file(self.folder / BEST))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            what = " ".join(str(error).split())
+            raise NasError(f"{self.folder / BEST}: not the weights of this network: {what}") from None
         return network.eval()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -61,6 +62,8 @@ class Folder(Generic[R]):
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise NasError(f"{path}: another process is running this {self.what}") from None
+        except OSError as error:
+            raise NasError(f"{path}: cannot write into the folder: {error.strerror}") from None
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -69,8 +72,16 @@ class Folder(Generic[R]):
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
         partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path / name)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise NasError(
+                f"{self.path / name}: cannot write: {error.strerror}; what was there before is "
+                "kept, and the same command goes on from it"
+            ) from None
 
     def begin(self, *, device: str, seed: int) -> None:
         """Write what is known before the run."""

@@ -45,6 +45,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.AS
 
 #: Of a table, packed or not: nearly ten times all of NAS-Bench-101 with every column.
 MAX_BYTES = 512 * 2**20
+_MOST_SAID = 800  # characters of what a cell may make us say
 
 
 class BadTable(NasError, ValueError):
@@ -330,7 +331,9 @@ def read_table(path: str | Path, space: Space) -> Table:
         try:
             arch = space.from_row(named)
         except InvalidArch as error:
-            raise BadTable(f"{source}:{line}: {error}") from None
+            text = str(error)
+            cut = text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}..."
+            raise BadTable(f"{source}:{line}: {cut}") from None
         if arch in lines:
             raise BadTable(
                 f"{source}:{line}: {space.to_str(arch)} stands in line {lines[arch]} already"

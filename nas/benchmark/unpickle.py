@@ -182,7 +182,8 @@ _ARRAYS: dict[tuple[str, str], Callable[..., object]] = {
 
 def _shown(value: object) -> str:
     """Return how a value looks, cut short: a few bytes of pickle can nest it without end."""
-    return reprlib.repr(value)
+    text = reprlib.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 class _Unpickler(pickle.Unpickler):
