@@ -136,6 +136,23 @@ class Store:
                 return dict(verdicts)
             return self.get_many([key for key, _, _ in rows])
 
+    def check(self) -> tuple[int, int]:
+        """Read the whole file; return how many rows it holds, and how many are failures.
+
+        Raises:
+            NasError: Some of it is damaged.
+        """
+        with self._lock, self._errors():
+            connection = self._connected()
+            told = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if told != "ok":
+                raise _Damaged(told)
+            rows = failed = 0
+            for value, reason in connection.execute("SELECT value, reason FROM scores"):
+                rows += 1
+                failed += isinstance(_verdict(value, reason), str)
+        return rows, failed
+
     def close(self) -> None:
         """Close the connection; the last process to do so folds the log into the file."""
         with self._lock:

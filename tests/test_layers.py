@@ -25,7 +25,8 @@ NAS_ORDER = (
     {"quantities", "limits"},
     {"oracle", "explanation", "scoring", "objectives"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"},
+    {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"}
+    | {"doctor"},
     {"cli", "__init__", "__main__"},
 )
 
