@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ Arrays = dict[str, NDArray[Any]]
 BROKEN_ARRAYS = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, ValueError),
     *(LookupError, TypeError, NotImplementedError, RuntimeError, SyntaxError, ArithmeticError),
-    *(MemoryError, RecursionError, AttributeError),
+    *(MemoryError, RecursionError, AttributeError, tokenize.TokenError),
 )
 
 

@@ -19,7 +19,7 @@ Archives of images hold whole arrays as well. :func:`load_arrays`, and only it, 
 Anything else is refused by name. Size is bounded: reading more than ``max_bytes`` of *decompressed*
 pickle ends with an error, so a small file cannot fill the memory by decompression. A small pickle
 may also ask the unpickler for a huge internal table; while one is read, the process may take
-16 bytes more for each byte allowed and 1 GiB, where the system can limit that (Linux).
+16 bytes more for each byte allowed and 256 MiB, where the system can limit that (Linux).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_ARCHIVE_BYTES = 16 * 2**30
 #: Enough for one record of a fast-mode folder (0.33 MB) or its index of names (1.4 MB).
 MAX_RECORD_BYTES = 64 * 2**20
 
-_LEAST_MEMORY = 2**30
+_LEAST_MEMORY = 2**28
 _MEMORY_PER_BYTE = 16  # a number takes 32 bytes as an object, and 2 to 9 in a pickle
 
 #: What the C unpickler is known to raise on bytes that are no pickle, or not a whole one.

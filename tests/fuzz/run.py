@@ -105,9 +105,9 @@ def fuzz(name: str, arguments: list[str]) -> None:
         (folder / f"seed-{number}").write_bytes(seed)
     words = folder.with_name(f"{folder.name}.words")
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in dict.fromkeys(target.words())))
-    atheris.Setup(
-        [sys.argv[0], *arguments, f"-dict={words}"], lambda data: survives(target, data)
-    )
+    if words.stat().st_size:
+        arguments = [*arguments, f"-dict={words}"]
+    atheris.Setup([sys.argv[0], *arguments], lambda data: survives(target, data))
     atheris.Fuzz()
 
 
