@@ -1,8 +1,9 @@
 """Every proxy on input that has little to say: ``python benchmarks/degenerate.py --json FILE``.
 
-Networks without a path from input to output, constant images, one channel, maps of one pixel, weights
-that are huge, tiny, zero or NaN, half precision, one class or none. Each is answered by a finite
-score or by a reason; anything else (NaN, an error of torch) is a fault, and ends the script with 1.
+Networks without a path from input to output, constant images, one channel, maps of one pixel,
+weights that are huge, tiny, zero or NaN, half precision, one class or none. Each is answered by a
+finite score or by a reason; anything else (NaN, an error of torch) is a fault, and ends the script
+with 1.
 Nothing is timed, so the machine does not matter but for the last bits.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import nas
@@ -38,8 +40,8 @@ OPTIONS = {
 SPECS = {name: OPTIONS.get(name, name) for name in PROXIES}
 SMALL = Conditions(num_classes=4, resolution=8, minibatch=4)
 
-#: Official strings of members without a path, or with as little as the space allows; a space that is
-#: not named here gives the members of fewest parameters and FLOPs of those drawn.
+#: Official strings of members without a path, or with as little as the space allows; a space that
+#: is not named here gives the members of fewest parameters and FLOPs of those drawn.
 WORST: Mapping[str, tuple[str, ...]] = {
     "nats_tss": (
         "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
@@ -113,7 +115,9 @@ def of_cells(space: Space, archs: list[Arch], **changed: Any) -> Callable[[str],
 
 
 def of_module(
-    make: Callable[[], nn.Module], shape: tuple[int, int, int], **settings: Any  # noqa: ANN401
+    make: Callable[[], nn.Module],
+    shape: tuple[int, int, int],
+    **settings: Any,  # noqa: ANN401
 ) -> Callable[[str], list[Answer]]:
     """Return what asks a proxy about a network."""
 
@@ -182,7 +186,7 @@ def images(folder: Path) -> Iterator[Case]:
     """Yield a case for each file of images."""
     rng = np.random.default_rng(0)
     one = rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-    kinds = {
+    kinds: dict[str, NDArray[Any]] = {
         "black images": np.zeros((24, 8, 8, 3), np.uint8),
         "grey images": np.full((24, 8, 8, 3), 127, np.uint8),
         "equal images": np.repeat(one, 24, axis=0),
@@ -225,7 +229,9 @@ def cases(folder: Path, spaces: Mapping[str, Space] = SPACES) -> Iterator[Case]:
     yield Case("a network for 1x1 images", of_module(network, (3, 1, 1)))
     yield Case("a network with maps of 1x1", of_module(lambda: network(stride=8), small))
     yield Case("a network of 1 class", of_module(lambda: network(classes=1), small))
-    yield Case("a network of 0 classes", of_module(lambda: nn.Sequential(network(), NoLogits()), small))
+    yield Case(
+        "a network of 0 classes", of_module(lambda: nn.Sequential(network(), NoLogits()), small)
+    )
     yield Case("a network of one layer", of_module(bare, small))
     yield Case("a network without weights", of_module(nn.Flatten, small))
     yield Case("a network that lets nothing through", of_module(dead, small))

@@ -78,7 +78,9 @@ def examine(where: Where) -> Iterator[Finding]:
                 yield Finding(name, status, text, advice)
         except (ImportError, OSError, RuntimeError, NasError) as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            yield Finding(name, "broken", what, "install again: pip install --force-reinstall nas-search")
+            yield Finding(
+                name, "broken", what, "install again: pip install --force-reinstall nas-search"
+            )
 
 
 def _versions(where: Where) -> Iterator[Told]:
@@ -90,7 +92,11 @@ def _versions(where: Where) -> Iterator[Told]:
     try:
         found = importlib.metadata.metadata(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
-        yield "note", f"{DISTRIBUTION} is not installed, it runs from its folder", "pip install -e ."
+        yield (
+            "note",
+            f"{DISTRIBUTION} is not installed, it runs from its folder",
+            "pip install -e .",
+        )
         return
     yield "ok", f"{DISTRIBUTION} {found['Version']}", ""
     allowed = found["Requires-Python"] or ""
@@ -131,7 +137,9 @@ def _extras(where: Where) -> Iterator[Told]:
             and not need.marker.evaluate({"extra": ""})
             and need.name != DISTRIBUTION
         ]
-        faults = [(s, text) for s, text, _ in (_package(n, missing="note") for n in own) if s != "ok"]
+        faults = [
+            (s, text) for s, text, _ in (_package(n, missing="note") for n in own) if s != "ok"
+        ]
         if faults:
             status: Status = "broken" if any(s == "broken" for s, _ in faults) else "note"
             told = ", ".join(text for _, text in faults)
@@ -155,7 +163,11 @@ def _package_files(where: Where) -> Iterator[Told]:
     counts |= {"predictors": len(shipped_predictors()), "formulas": len(shipped_formulas())}
     lacking = [name for name, count in counts.items() if not count]
     if lacking:
-        yield "broken", f"no {', no '.join(lacking)}", f"pip install --force-reinstall {DISTRIBUTION}"
+        yield (
+            "broken",
+            f"no {', no '.join(lacking)}",
+            f"pip install --force-reinstall {DISTRIBUTION}",
+        )
     else:
         yield "ok", ", ".join(f"{count} {name}" for name, count in counts.items()), ""
 
@@ -182,7 +194,11 @@ def _devices(where: Where) -> Iterator[Told]:
         else:
             worst = float((found - expected).abs().max())
             text = f"{device}: {name}: a small convolution is off by {worst:.3g}"
-            yield "broken", text, f"do not use this device; torch {torch.__version__} may not fit it"
+            yield (
+                "broken",
+                text,
+                f"do not use this device; torch {torch.__version__} may not fit it",
+            )
     if len(names) == 1 and torch.version.cuda is not None:
         yield (
             "note",
@@ -210,7 +226,11 @@ def _threads(where: Where) -> Iterator[Told]:
     cores, threads = allowed or 1, torch.get_num_threads()
     text = f"{cores} of {os.cpu_count()} cores may be used, torch takes {threads} threads"
     if threads > cores:
-        yield "note", text, f"set OMP_NUM_THREADS={cores}: more threads than cores wait for each other"
+        yield (
+            "note",
+            text,
+            f"set OMP_NUM_THREADS={cores}: more threads than cores wait for each other",
+        )
     else:
         yield "ok", text, ""
 
@@ -235,14 +255,17 @@ def _disk(where: Where) -> Iterator[Told]:
             yield "broken", f"{what}: {place}: cannot write: {error.strerror}", advice
             continue
         free = shutil.disk_usage(place).free
-        status: Status = "broken" if free < LITTLE_BYTES else "note" if free < SCARCE_BYTES else "ok"
+        status: Status = (
+            "broken" if free < LITTLE_BYTES else "note" if free < SCARCE_BYTES else "ok"
+        )
         advice = "" if status == "ok" else "free some space, or name another folder"
         yield status, f"{what}: {place}: writable, {size_text(free)} free", advice
 
 
 def _caches(where: Where) -> Iterator[Told]:
     """Score caches of the run folders, and those that were named."""
-    from nas.report import CACHE, RECIPE, RESULT
+    from nas.report import CACHE
+    from nas.run_folder import RECIPE, RESULT
     from nas.store import Store
 
     folders = sorted(path.parent for path in where.runs.glob(f"*/{RECIPE}"))

@@ -435,7 +435,9 @@ def _known(job: Job, key: str) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads((job.folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or not one of ours
         return None
-    same = isinstance(result, dict) and result.get("key") == key and (job.folder / WEIGHTS).is_file()
+    same = (
+        isinstance(result, dict) and result.get("key") == key and (job.folder / WEIGHTS).is_file()
+    )
     return result if same else None
 
 
@@ -661,7 +663,9 @@ class Training:
             network.load_state_dict(load_file(self.folder / BEST))
         except (OSError, RuntimeError, SafetensorError) as error:
             what = " ".join(str(error).split())
-            raise NasError(f"{self.folder / BEST}: not the weights of this network: {what}") from None
+            raise NasError(
+                f"{self.folder / BEST}: not the weights of this network: {what}"
+            ) from None
         return network.eval()
 
 

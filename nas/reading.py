@@ -113,7 +113,15 @@ def read_arrays(path: Path, limit: int) -> Arrays:
     with reading_arrays(path, limit) as found:
         if not isinstance(found, np.lib.npyio.NpzFile):
             return {"": np.asarray(found)}
-        return {name: np.asarray(found[name]) for name in found.files}
+        return {name: array_of(found, name) for name in found.files}
+
+
+def array_of(archive: Any, name: str) -> NDArray[Any]:  # noqa: ANN401 - an NpzFile
+    """Return a member of what :func:`reading_arrays` yields."""
+    found = archive[name]
+    if not isinstance(found, np.ndarray):  # NumPy hands out the bytes of what it does not know
+        raise ValueError(f"{name}: not an array")
+    return found
 
 
 @contextmanager

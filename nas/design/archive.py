@@ -139,7 +139,7 @@ class Archive:
         archs = [self.space.validate(arch) for arch in batch["archs"]]
         dead = [bool(flag) for flag in batch["dead"]]
         lengths = {role: list(map(operator.index, batch["lengths"][role])) for role in self.roles}
-        if any(len(column) != len(archs) for column in (dead, *lengths.values())):
+        if {len(archs)} != {len(dead), *map(len, lengths.values())}:
             raise ValueError("expected one entry for each architecture")
         if any(length < 0 for column in lengths.values() for length in column):
             raise ValueError("expected lengths of 0 or more")

@@ -225,7 +225,9 @@ def _read_arrays(file: Path) -> tuple[_Array, _Array | None]:
         images = next((arrays[name] for name in ("images", "x_train") if name in arrays), None)
         if images is None:
             raise ValueError(f"no array 'images' or 'x_train' among {', '.join(arrays) or 'none'}")
-        return images, next((arrays[name] for name in ("labels", "y_train") if name in arrays), None)
+        return images, next(
+            (arrays[name] for name in ("labels", "y_train") if name in arrays), None
+        )
     from PIL import Image  # comes with matplotlib
 
     try:

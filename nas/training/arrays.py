@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.reading import UnreadableFile, reading_arrays
+from nas.reading import UnreadableFile, array_of, reading_arrays
 from nas.training.archives import ARCHIVES
 from nas.training.data import (
     CHANNELS,
@@ -116,7 +116,7 @@ def _read(where: str) -> Arrays:
             for names in (_PAIRS, _BLOBS, _ONE):
                 if all(name in archive.files for name in names):
                     wanted = [*names, *(["classes"] if "classes" in archive.files else [])]
-                    return {name: archive[name] for name in wanted}
+                    return {name: array_of(archive, name) for name in wanted}
             known = archive.files
     except FileNotFoundError:
         raise DataError(f"{where}: no such file") from None

@@ -17,9 +17,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas import space_file
 from nas.benchmark import parse_column, read_table
@@ -252,13 +254,14 @@ def nats(data: bytes) -> None:
         ):
             for dataset in ("cifar10", "cifar10-valid", "ImageNet16-120"):
                 with suppress(NasError):
-                    ask(chosen.at(0), dataset=dataset, epochs=epochs)  # type: ignore[operator]
+                    ask(chosen.at(0), dataset=dataset, epochs=epochs)
 
 
 def _nats_seeds() -> Iterator[bytes]:
     chosen = SPACES["nats_tss"]
     run = {
-        "name": "cifar10", "train_acc1es": {0: 99.0}, "train_acc5es": None, "train_losses": {0: 1.0},
+        "name": "cifar10", "train_acc1es": {0: 99.0}, "train_acc5es": None,
+        "train_losses": {0: 1.0},
         "train_times": {0: 1.0}, "params": 0.5, "flop": 1.5, "seed": 7, "epochs": 1,
         "latency": [0.5], "eval_names": ["ori-test"], "eval_acc1es": {"ori-test@0": 90.0},
         "eval_losses": {"ori-test@0": 1.0}, "eval_times": {"ori-test@0": 1.0},
@@ -297,7 +300,7 @@ def images(data: bytes) -> None:
         tar.write_bytes(gzip.compress(content, 1))
     with (
         mock.patch.dict(archives.ARCHIVES, cifar10=tiny),
-        mock.patch.object(archives, "check_md5", lambda *args: None),
+        mock.patch.object(archives, "check_md5", return_value=None),
     ):
         archives.load_archive("cifar10", ArchiveOptions(root=str(root)))
 
@@ -318,7 +321,7 @@ def _image_seeds() -> Iterator[bytes]:
 
 
 def arrays(data: bytes) -> None:
-    """Files of arrays: the parts between ``\\0\\0\\0\\0NEXT`` are the members of a zip file."""
+    """Files of arrays: the parts between four zeros and ``NEXT`` are the members of a zip file."""
     names = ("images", "labels", "header", "x_train", "y_train", "x_test", "y_test", "blob")
     parts = data[1:].split(b"\0\0\0\0NEXT")
     stream = io.BytesIO()
@@ -343,14 +346,14 @@ def arrays(data: bytes) -> None:
 
 
 def _array_seeds() -> Iterator[bytes]:
-    def packed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
+    def packed(array: NDArray[Any]) -> bytes:
         stream = io.BytesIO()
         np.save(stream, array)
         return stream.getvalue()
 
     pictures, labels = np.zeros((2, 4, 4, 3), np.uint8), np.arange(2)
     yield b"\0" + packed(pictures) + b"\0\0\0\0NEXT" + packed(labels)
-    yield b"\3" + b"\0\0\0\0NEXT".join(map(packed, (pictures, labels, pictures, labels)))
+    yield b"\3" + b"\0\0\0\0NEXT".join(packed(each) for each in (pictures, labels) * 2)
     header = np.frombuffer(b'{"magic": "nas predictor", "format": 2}', np.uint8)
     yield b"\2" + packed(header)
     yield b'{"train": ["int", ["0", "1"]], "valid": ["int", ["2"]]}'

@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import tempfile
 from collections import namedtuple
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -157,7 +156,7 @@ def test_an_archive_of_images_that_is_not_the_published_one(where: Where) -> Non
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package that announces things, found as an installed one is."""
     site = tmp_path / "site"
     info = site / "some_plugin-1.0.dist-info"
@@ -165,7 +164,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-plugin\nVersion: 1.0\n")
     (site / "doctors_plugin.py").write_text("import os\nraise RuntimeError('I am broken')\n")
     monkeypatch.syspath_prepend(str(site))
-    yield info / "entry_points.txt"
+    return info / "entry_points.txt"
 
 
 @pytest.mark.parametrize(

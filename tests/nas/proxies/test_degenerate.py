@@ -1,4 +1,4 @@
-"""Every proxy on input that has little to say: a finite score or a reason, never NaN or a traceback.
+"""Every proxy on input that has little to say: a finite score or a reason, never NaN.
 
 The cases are those of ``benchmarks/degenerate.py``, which makes a table of the answers. A new proxy
 or space is asked by being in its table.
