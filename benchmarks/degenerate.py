@@ -266,7 +266,8 @@ def main() -> None:
             sys.stdout.flush()
     if options.json is not None:
         result = {"rows": rows, "environment": environment(seed=0)}
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        text = json.dumps(result, indent=1) + "\n"
+        options.json.write_text(text.replace(f"{folder}/", ""))  # where the images were
     sys.exit(faults > 0)
 
 

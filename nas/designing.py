@@ -63,6 +63,7 @@ from nas.recipe import (
 from nas.seeds import generator
 from nas.space_file import find_space
 from nas.statistics import kendall
+from nas.writing import write_whole
 from spaces import Arch, Space
 from spaces.errors import NasError, did_you_mean
 
@@ -415,9 +416,7 @@ class State:
     def save(self, path: Path, identity: str) -> None:
         """Write atomically."""
         values = {**vars(self), "identity": identity}
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(values), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(values), "the last epoch's is still there")
 
     @classmethod
     def load(cls, path: Path, identity: str) -> State | None:

@@ -52,6 +52,7 @@ from nas.run_folder import RESULT, Folder, as_json
 from nas.space_file import find_space
 from nas.training.data import DATA, ImageData, Parts, load_data, split
 from nas.training.plan import OPTIMISERS, SCHEDULES, Plan, Precision
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
@@ -422,8 +423,8 @@ def run_job(
     }
     if world.leads:
         _write_weights(job.folder / WEIGHTS, trained.weights)
-        text = as_json(result).encode()
-        checkpoint.write_bytes(job.folder / RESULT, text, "the checkpoint is still there")
+        text = as_json(result)
+        write_whole(job.folder / RESULT, text, "the checkpoint is still there")
         (job.folder / checkpoint.NAME).unlink(missing_ok=True)  # the weights say the same
     world.wait()
     return result
@@ -444,10 +445,8 @@ def _known(job: Job, key: str) -> dict[str, Any] | None:
 def _write_weights(path: Path, weights: Mapping[str, Any]) -> None:
     from safetensors.torch import save
 
-    from nas.training.checkpoint import write_bytes
-
     dense = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_bytes(path, save(dense), "the checkpoint is still there")
+    write_whole(path, save(dense), "the checkpoint is still there")
 
 
 def run_jobs(

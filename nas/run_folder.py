@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import filelock
 
 from nas.environment import environment
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 RECIPE, ENVIRONMENT, RESULT = "recipe.yaml", "environment.json", "result.json"
@@ -71,17 +71,8 @@ class Folder(Generic[R]):
 
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path / name)
-        except OSError as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise NasError(
-                f"{self.path / name}: cannot write: {error.strerror}; what was there before is "
-                "kept, and the same command goes on from it"
-            ) from None
+        kept = "what was there before is kept, and the same command goes on from it"
+        write_whole(self.path / name, text, kept)
 
     def begin(self, *, device: str, seed: int) -> None:
         """Write what is known before the run."""

@@ -18,7 +18,7 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"}
-    | {"reading"},
+    | {"reading", "writing"},
     {"own", "run_folder", "templates", "builder", "space_file"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded
+from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, write_file
 from nas.cli.progress import Bar
 from nas.wording import duration
 from spaces.errors import NasError
@@ -82,10 +82,7 @@ def design(
             workers=default_workers() if workers is None else workers,
             tell=progress,
         )
-    try:
-        path.write_text(found.to_yaml(), encoding="utf-8")
-    except OSError as error:
-        raise NasError(f"{path}: cannot write: {error.strerror}") from None
+    write_file(found.to_yaml(), str(path))
     state.unlink(missing_ok=True)
     if json_ is not None:
         emit_json(found.model_dump(mode="json"), json_)

@@ -176,10 +176,7 @@ class Archive:
         for role in self.roles:
             layers = found[role]
             rows = np.concatenate([layers.counts[None], layers.values]).T
-            with self._file(role).open("ab") as stream:
-                stream.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
-                stream.flush()
-                os.fsync(stream.fileno())
+            self._append(self._file(role), np.ascontiguousarray(rows, dtype="<f4").tobytes())
         lengths = {role: np.diff(found[role].offsets).tolist() for role in self.roles}
         dead = np.zeros(len(archs), dtype=np.bool_)
         for role in self.roles:
@@ -190,11 +187,20 @@ class Archive:
             "dead": dead.tolist(),
             "lengths": lengths,
         }
-        with (self.folder / _INDEX).open("ab") as stream:
-            stream.write(json.dumps(entry).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._append(self.folder / _INDEX, json.dumps(entry).encode() + b"\n")
         self._note(entry)
+
+    @staticmethod
+    def _append(path: Path, content: bytes) -> None:
+        try:
+            with path.open("ab") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise NasError(
+                f"{path}: cannot write: {error.strerror}; what was measured before is kept"
+            ) from None
 
     def sample(self, archs: Sequence[Arch]) -> dict[str, Layers]:
         """Return what is known of some canonical architectures, by role.

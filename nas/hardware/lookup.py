@@ -33,6 +33,7 @@ from nas.hardware.measured import MeasuredLatency
 from nas.proxies.base import Conditions
 from nas.seeds import generator
 from nas.statistics import spearman
+from nas.writing import write_whole
 from spaces import NasError, Population, Space
 
 FORMAT = "nas-search latency look-up, version 1"
@@ -122,7 +123,7 @@ class LookupLatency:
         """Write the table as YAML."""
         values = asdict(self)
         values["entries"] = [list(row) for row in self.entries]
-        path.write_text(plain_yaml.dump({"format": FORMAT, **values}), encoding="utf-8")
+        write_whole(path, plain_yaml.dump({"format": FORMAT, **values}))
 
     @classmethod
     def load(cls, path: Path) -> LookupLatency:

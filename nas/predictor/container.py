@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.reading import BROKEN_ARRAYS, read_arrays
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 FORMAT = 2
@@ -39,10 +40,11 @@ def write(path: Path, header: Mapping[str, Any], arrays: Arrays) -> str:
     buffer = io.BytesIO()
     packed = {_HEADER: np.frombuffer(text, dtype=np.uint8), **arrays}
     np.savez_compressed(buffer, allow_pickle=False, **packed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(buffer.getvalue())
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"{path.parent}: cannot make the folder: {error.strerror}") from None
+    write_whole(path, buffer.getvalue())
     return checksum
 
 

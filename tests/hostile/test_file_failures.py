@@ -321,7 +321,7 @@ def test_a_folder_where_a_file_should_be(tmp_path: Path) -> None:
         "images": ["score", "--space", "nats_sss", "--proxy", "meco", "8:8:8:8:8", "--images",
                    str(folder)],
         "predictor": ["predict", str(folder)],
-        "training": ["train", "nats_sss", "--recipe", str(folder)],
+        "training": ["train", "--space", "nats_sss", "8:8:8:8:8", "--recipe", str(folder)],
         "archive": ["bench", "import", str(folder), str(tmp_path / "t.csv")],
     }  # fmt: skip
     for words in wanted.values():
