@@ -518,6 +518,21 @@ def reproduced() -> str:
     return "\n".join([*lines, where(result["environment"])])
 
 
+def degenerate() -> str:
+    """Return the table of `degenerate.py`."""
+    result = load("degenerate")
+    lines = ["| input | scores | reasons | which |", "|---|---|---|---|"]
+    for row in result["rows"]:
+        answers = [(name, one) for name, found in row["answers"].items() for one in found]
+        scored = [name for name, one in answers if not isinstance(one, str)]
+        failed = [name for name, one in answers if isinstance(one, str)]
+        few, word = (scored, "only") if len(scored) < len(failed) else (failed, "all but")
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(few))
+        which = f"{word} {names}" if few else {"only": "none", "all but": "all"}[word]
+        lines.append(f"| {row['case']} | {len(scored)} | {len(failed)} | {which} |")
+    return "\n".join([*lines, "", where(result["environment"])])
+
+
 def jpeg() -> str:
     """Return what JPEG costs."""
     told = load("reproduce")["jpeg"]
@@ -546,6 +561,7 @@ def fast() -> str:
 TABLES = {
     "reproduced": reproduced,
     "jpeg": jpeg,
+    "degenerate": degenerate,
     "fast": fast,
     "loader": loader,
     "designed": designed,

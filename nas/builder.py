@@ -69,7 +69,7 @@ def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classe
     """
     return _BUILDER.substitute(
         name=name,
-        what=what,
+        what=what.replace("\\", "/").replace('"', "'"),  # a file's name must not end the docstring
         costs=costs_text(row["params"], row["flops"]),
         space=repr(SPACE if is_file(space) else space),
         place="str(Path(__file__).with_name(SPACE))" if is_file(space) else "SPACE",

@@ -63,6 +63,7 @@ from nas.seeds import generator
 from nas.space_file import find_space
 from nas.statistics import kendall
 from nas.workers import Here, WorkerLost, Workers
+from nas.writing import write_whole
 from spaces import Arch, Space
 from spaces.errors import NasError, did_you_mean
 
@@ -418,9 +419,7 @@ class State:
     def save(self, path: Path, identity: str) -> None:
         """Write atomically."""
         values = {**vars(self), "identity": identity}
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(values), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(values), "the last epoch's is still there")
 
     @classmethod
     def load(cls, path: Path, identity: str) -> State | None:
@@ -429,13 +428,16 @@ class State:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise NasError(f"{path}: not a design's state: {error}; remove it") from None
         if not isinstance(values, dict) or values.pop("identity", None) != identity:
             return None
-        values["front"] = {int(k): (v[0], v[1]) for k, v in values["front"].items()}
-        values["steps"] = [(e, w, t) for e, w, t in values["steps"]]
-        return cls(**values)
+        try:
+            values["front"] = {int(k): (v[0], v[1]) for k, v in values["front"].items()}
+            values["steps"] = [(e, w, t) for e, w, t in values["steps"]]
+            return cls(**values)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise NasError(f"{path}: not a design's state: {error}; remove it") from None
 
     def note(self, some: Sequence[Individual]) -> None:
         """Let formulas onto the front."""

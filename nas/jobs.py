@@ -48,6 +48,7 @@ from nas.space_file import find_space
 from nas.training.data import DATA, ImageData, Parts, load_data, split
 from nas.training.plan import OPTIMISERS, SCHEDULES, Plan, Precision
 from nas.workers import DEFAULT_EXECUTOR, WorkerLost, inside, make_workers
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
@@ -418,8 +419,8 @@ def run_job(
     }
     if world.leads:
         _write_weights(job.folder / WEIGHTS, trained.weights)
-        text = as_json(result).encode()
-        checkpoint.write_bytes(job.folder / RESULT, text, "the checkpoint is still there")
+        text = as_json(result)
+        write_whole(job.folder / RESULT, text, "the checkpoint is still there")
         (job.folder / checkpoint.NAME).unlink(missing_ok=True)  # the weights say the same
     world.wait()
     return result
@@ -431,17 +432,17 @@ def _known(job: Job, key: str) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads((job.folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or not one of ours
         return None
-    same = result.get("key") == key and (job.folder / WEIGHTS).is_file()
+    same = (
+        isinstance(result, dict) and result.get("key") == key and (job.folder / WEIGHTS).is_file()
+    )
     return result if same else None
 
 
 def _write_weights(path: Path, weights: Mapping[str, Any]) -> None:
     from safetensors.torch import save
 
-    from nas.training.checkpoint import write_bytes
-
     dense = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_bytes(path, save(dense), "the checkpoint is still there")
+    write_whole(path, save(dense), "the checkpoint is still there")
 
 
 def run_jobs(
@@ -620,6 +621,7 @@ class Training:
         Raises:
             NasError: It was a network of the user's own, which only the user can make again.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         recipe = self.summary["recipe"]
@@ -628,7 +630,13 @@ class Training:
         space = find_space(recipe["space"])
         arch = space.from_str(self.summary["archs"][self.summary["best"]]["arch"])
         network = space.build(arch, num_classes=len(self.summary["data"]["classes"]))
-        network.load_state_dict(load_file(self.folder / BEST))
+        try:
+            network.load_state_dict(load_file(self.folder / BEST))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            what = " ".join(str(error).split())
+            raise NasError(
+                f"{self.folder / BEST}: not the weights of this network: {what}"
+            ) from None
         return network.eval()
 
 

@@ -12,10 +12,12 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Protocol, TypeAlias
 
 import yaml
 
+from nas.reading import UnreadableFile, read_text
 from spaces.errors import NasError
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -112,6 +114,20 @@ for _name, (_pattern, _first, _) in _SCALARS.items():
     if _name != "str":
         _firsts = [*_first, ""] if _name == "null" else list(_first)
         _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _firsts)
+
+
+def read(path: PathLike[str]) -> str:
+    """Return the text of a file, at most as much as :func:`parse` takes.
+
+    Raises:
+        YamlError: There is none, it is no regular file, too large, or no UTF-8 text.
+    """
+    try:
+        return read_text(path, 4 * MAX_CHARACTERS)  # a character has at most four bytes
+    except FileNotFoundError as error:
+        raise YamlError([Problem(str(path), "", f"cannot read: {error.strerror}")]) from None
+    except UnreadableFile as error:
+        raise YamlError([Problem(str(path), "", str(error))]) from None
 
 
 def parse(text: str, source: str, *, numbered: bool = True) -> Document:

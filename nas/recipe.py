@@ -620,12 +620,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def load_kind(kind: Kind, path: Path, overrides: Sequence[str] = ()) -> BaseModel:
     """As :func:`load_recipe`, for a recipe of any kind."""
     try:
-        text = path.read_bytes()[: plain_yaml.MAX_CHARACTERS * 4 + 1].decode("utf-8-sig")
-    except OSError as error:
-        raise RecipeError([Problem(str(path), "", f"cannot read: {error.strerror}")]) from None
-    except UnicodeDecodeError as error:
-        what = f"a recipe is UTF-8 text, byte {error.start} is not"
-        raise RecipeError([Problem(str(path), "", what)]) from None
+        text = plain_yaml.read(path)
+    except YamlError as error:
+        raise RecipeError(list(error.problems)) from None
     return parse_kind(kind, text, str(path), overrides, folder=path.parent, name=path.stem)
 
 

@@ -25,7 +25,8 @@ uninterrupted search. ``--resume`` may raise the budget, or report on a finished
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -176,10 +177,13 @@ class TrialWriter:
             path: Where.
             measures: Further columns: costs and objectives that trials hold by name.
         """
-        self._file: IO[str] = path.open("w", newline="", encoding="utf-8")
+        self._path = path
+        with self._errors():
+            self._file: IO[str] = path.open("w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
         self._measures = tuple(measures)
-        self._rows.writerow([*_COLUMNS, *self._measures])
+        with self._errors():
+            self._rows.writerow([*_COLUMNS, *self._measures])
 
     def __call__(self, trial: Trial) -> None:
         values: dict[str, object] = {
@@ -188,8 +192,19 @@ class TrialWriter:
             "cached": str(trial.cached).lower(),
         }
         row = [values.get(name, getattr(trial, name)) for name in _COLUMNS]
-        self._rows.writerow([*row, *(trial.measures.get(name) for name in self._measures)])
-        self._file.flush()
+        with self._errors():
+            self._rows.writerow([*row, *(trial.measures.get(name) for name in self._measures)])
+            self._file.flush()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise NasError(
+                f"{self._path}: cannot write: {error.strerror}; the scores so far are kept in the "
+                "score cache, and the same command goes on from them"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -200,7 +215,8 @@ class TrialWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with suppress(OSError) if error is not None else self._errors():
+            self._file.close()  # on a full disk it tries to write once more
 
 
 def measures_of(recipe: Recipe) -> list[str]:

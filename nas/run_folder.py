@@ -16,6 +16,7 @@ import filelock
 
 from nas import plain_yaml
 from nas.environment import environment
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 RECIPE, ENVIRONMENT, RESULT = "recipe.yaml", "environment.json", "result.json"
@@ -64,6 +65,8 @@ class Folder(Generic[R]):
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise NasError(f"{path}: another process is running this {self.what}") from None
+        except OSError as error:
+            raise NasError(f"{path}: cannot write into the folder: {error.strerror}") from None
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -71,9 +74,8 @@ class Folder(Generic[R]):
 
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        kept = "what was there before is kept, and the same command goes on from it"
+        write_whole(self.path / name, text, kept)
 
     def begin(self, *, device: str, seed: int) -> None:
         """Write what is known before the run."""

@@ -63,11 +63,9 @@ def find_space(text: str) -> Space:
 
 def _identity(path: Path) -> tuple[Path, str]:
     try:
-        return path, path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise NasError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise NasError(f"{path}: cannot be read: {error}") from None
+        return path, plain_yaml.read(path)
+    except YamlError as error:
+        raise SpaceFileError(list(error.problems)) from None
 
 
 @lru_cache(maxsize=64)

@@ -39,6 +39,10 @@ CREATE TABLE scores (
 """
 
 
+class _Damaged(Exception):
+    """A file of ours that does not hold what we wrote."""
+
+
 class Store:
     """A score cache in a file: ``get_many`` and ``put_many``, one transaction each.
 
@@ -93,9 +97,7 @@ class Store:
                 rows = self._connected().execute(
                     f"SELECT key, value, reason FROM scores WHERE key IN ({marks})", some
                 )
-                found.update(
-                    (key, reason if value is None else value) for key, value, reason in rows
-                )
+                found.update((key, _verdict(value, reason)) for key, value, reason in rows)
         return found
 
     def put_many(self, verdicts: Mapping[str, float | str]) -> dict[str, float | str]:
@@ -134,6 +136,23 @@ class Store:
                 return dict(verdicts)
             return self.get_many([key for key, _, _ in rows])
 
+    def check(self) -> tuple[int, int]:
+        """Read the whole file; return how many rows it holds, and how many are failures.
+
+        Raises:
+            NasError: Some of it is damaged.
+        """
+        with self._lock, self._errors():
+            connection = self._connected()
+            told = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if told != "ok":
+                raise _Damaged(told)
+            rows = failed = 0
+            for value, reason in connection.execute("SELECT value, reason FROM scores"):
+                rows += 1
+                failed += isinstance(_verdict(value, reason), str)
+        return rows, failed
+
     def close(self) -> None:
         """Close the connection; the last process to do so folds the log into the file."""
         with self._lock:
@@ -166,6 +185,7 @@ class Store:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         empty = self._is_empty(connection)  # before anything is written to a file that is not ours
         _use_wal(connection)
+        connection.execute("PRAGMA trusted_schema = OFF")  # nor what a column's default calls
         # NORMAL: a killed process loses nothing, for the log is in the system's hands; a power
         # cut may lose the last batches, which are scored again. FULL would wait for the disk at
         # every batch and buy only that.
@@ -181,7 +201,8 @@ class Store:
         """Tell a new file from ours, and refuse any other."""
         application = int(connection.execute("PRAGMA application_id").fetchone()[0])
         schema = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        things = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
+        tables = len(things)
         if application == 0 and schema == 0 and tables == 0:
             return True
         if application != APPLICATION_ID:
@@ -189,6 +210,10 @@ class Store:
                 f"{self.path}: this SQLite file belongs to another program; "
                 "give the score cache a file of its own"
             )
+        strangers = [f"{kind} {name!r}" for kind, name in things if name != "scores"]
+        if strangers or ("table", "scores") not in things:  # a view or trigger would run
+            what = f"it holds the {strangers[0]}" if strangers else "its table is gone"
+            raise _Damaged(what)
         if schema != SCHEMA:
             raise NasError(
                 f"{self.path}: this score cache has format {schema}, this version reads format "
@@ -208,13 +233,21 @@ class Store:
             elif "no such" in str(error):
                 hint = "its table is gone; move the file away, the scores are computed again"
             raise NasError(f"{self.path}: score cache: {error}; {hint}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError, _Damaged) as error:
             raise NasError(
                 f"{self.path}: no score cache, or a damaged one ({error}); "
                 "move the file away, the scores are computed again"
             ) from error
         except OSError as error:
             raise NasError(f"{self.path}: cannot make the folder of the cache: {error}") from error
+
+
+def _verdict(value: object, reason: object) -> float | str:
+    if isinstance(value, float) and math.isfinite(value) and reason is None:
+        return value
+    if value is None and isinstance(reason, str):
+        return reason
+    raise _Damaged("a row holds neither a finite number nor a reason")
 
 
 @contextmanager

@@ -17,14 +17,16 @@ FLOORS = ("spaces", "searchers", "nas")
 # From the ground up. What several lines need and what needs nothing itself stands at the bottom;
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
-    {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"},
+    {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"}
+    | {"reading", "writing"},
     {"own", "run_folder", "templates", "builder", "space_file", "workers"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},
     {"quantities", "limits", "chunks"},
     {"oracle", "explanation", "scoring", "objectives"},
     {"engine", "store"},
-    {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"},
+    {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"}
+    | {"doctor"},
     {"cli", "__init__", "__main__"},
 )
 

@@ -324,7 +324,11 @@ def _check_record(record: object, index: int, name: str, where: str) -> Record:
 
 
 def _check_training(epochs: object, state: object, index: int, name: str, where: str) -> None:
-    if not isinstance(epochs, str) or not epochs.isdigit() or not isinstance(state, dict):
+    if (
+        not isinstance(epochs, str)
+        or not (epochs.isascii() and epochs.isdigit())
+        or not isinstance(state, dict)
+    ):
         raise BadArchive(f"{where}: {epochs!r} is no training")
     runs, seeds = state.get("all_results"), state.get("dataset_seed")
     if not (

@@ -13,12 +13,10 @@ a :class:`TestView` for reporting, a :class:`Truth` (one named column) for judgi
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import math
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,12 +34,18 @@ from nas.benchmark.columns import (
     check_dataset,
     parse_column,
 )
+from nas.reading import UnreadableFile, gunzip, read_bytes
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
 if TYPE_CHECKING:
     from spaces.base import Arch, Space
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+#: Of a table, packed or not: nearly ten times all of NAS-Bench-101 with every column.
+MAX_BYTES = 512 * 2**20
+_MOST_SAID = 800  # characters of what a cell may make us say
 
 
 class BadTable(NasError, ValueError):
@@ -327,7 +331,9 @@ def read_table(path: str | Path, space: Space) -> Table:
         try:
             arch = space.from_row(named)
         except InvalidArch as error:
-            raise BadTable(f"{source}:{line}: {error}") from None
+            text = str(error)
+            cut = text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}..."
+            raise BadTable(f"{source}:{line}: {cut}") from None
         if arch in lines:
             raise BadTable(
                 f"{source}:{line}: {space.to_str(arch)} stands in line {lines[arch]} already"
@@ -407,24 +413,24 @@ def _check_header(header: list[str], space: Space, source: str) -> tuple[str, ..
 
 def _read_bytes(path: Path, source: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path, MAX_BYTES)
     except FileNotFoundError:
         siblings = []
         with suppress(OSError):  # the folder may be missing too, or not be ours to list
             siblings = [p.name for p in path.parent.iterdir()]
         raise BadTable(f"{source}: no such file.{did_you_mean(path.name, siblings)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise BadTable(f"{source}: cannot be read: {error}") from None
+    except UnreadableFile as error:
+        raise BadTable(f"{source}: {error}") from None
 
 
 def _text(data: bytes, source: str) -> str:
     """Return the text of the file, unpacked where its first bytes say gzip."""
     try:
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            data = gunzip(data, MAX_BYTES)
         return data.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadTable(f"{source}: broken gzip file: {error}") from None
+    except UnreadableFile as error:
+        raise BadTable(f"{source}: {error}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadTable(f"{source}:{line}: not UTF-8 text: {error.reason}") from None

@@ -17,9 +17,9 @@ Archives of images hold whole arrays as well. :func:`load_arrays`, and only it, 
     _codecs.encode                             bytes that Python 3 wrote for Python 2
 
 Anything else is refused by name. Size is bounded: reading more than ``max_bytes`` of *decompressed*
-pickle ends with an error, so a small file cannot fill the memory by decompression. What the size
-limit does not bound is the memory of a small pickle that asks the unpickler for a huge internal
-table: such a file can exhaust the memory of this process, but never run code.
+pickle ends with an error, so a small file cannot fill the memory by decompression. A small pickle
+may also ask the unpickler for a huge internal table; while one is read, the process may take
+16 bytes more for each byte allowed and 256 MiB, where the system can limit that (Linux).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import bz2
 import io
 import math
 import pickle
+import reprlib
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,12 +37,16 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.reading import memory_limit
 from spaces.errors import NasError
 
 #: Enough for the largest single-file archive: 15,625 topology records of 0.33 MB each are 5.1 GB.
 MAX_ARCHIVE_BYTES = 16 * 2**30
 #: Enough for one record of a fast-mode folder (0.33 MB) or its index of names (1.4 MB).
 MAX_RECORD_BYTES = 64 * 2**20
+
+_LEAST_MEMORY = 2**28
+_MEMORY_PER_BYTE = 16  # a number takes 32 bytes as an object, and 2 to 9 in a pickle
 
 #: What the C unpickler is known to raise on bytes that are no pickle, or not a whole one.
 _BROKEN = (
@@ -88,7 +93,7 @@ class _Number:
         text = _text(name).lstrip("<=|")
         if text not in _CODES:
             known = ", ".join(_CODES)
-            raise UnsafePickle(f"refused numpy.dtype({name!r}); allowed: {known}")
+            raise UnsafePickle(f"refused numpy.dtype({_shown(name)}); allowed: {known}")
         self.name = text
         self.code = _CODES[text]
         self.order = "<"
@@ -101,7 +106,7 @@ class _Number:
             and _text(state[1]) in ("<", ">", "|", "=")
             and all(part is None or part in (-1, 0) for part in state[2:])
         ):
-            raise UnsafePickle(f"refused numpy.dtype with the state {state!r}")
+            raise UnsafePickle(f"refused numpy.dtype with the state {_shown(state)}")
         self.order = ">" if _text(state[1]) == ">" else "<"
 
 
@@ -163,7 +168,7 @@ def _box(kind: object, shape: object, code: object) -> _Box:
 def _latin1(text: object, encoding: object) -> bytes:
     """Return the bytes in a text; stands in for ``_codecs.encode``."""
     if not isinstance(text, str) or _text(encoding) != "latin1":
-        raise UnsafePickle(f"refused _codecs.encode with the encoding {encoding!r}")
+        raise UnsafePickle(f"refused _codecs.encode with the encoding {_shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -173,6 +178,12 @@ _ARRAYS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "_reconstruct"): _box,
     ("_codecs", "encode"): _latin1,
 }
+
+
+def _shown(value: object) -> str:
+    """Return how a value looks, cut short: a few bytes of pickle can nest it without end."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 class _Unpickler(pickle.Unpickler):
@@ -190,7 +201,7 @@ class _Unpickler(pickle.Unpickler):
             ) from None
 
     def persistent_load(self, pid: object) -> object:
-        raise UnsafePickle(f"refused the persistent id {pid!r}; no official archive has any")
+        raise UnsafePickle(f"refused the persistent id {_shown(pid)}; no official archive has any")
 
 
 class _ArrayUnpickler(_Unpickler):
@@ -239,6 +250,14 @@ class _Bounded(io.RawIOBase):
         )
 
 
+def _loaded(unpickler: _Unpickler, size: int) -> object:
+    with memory_limit(_LEAST_MEMORY + _MEMORY_PER_BYTE * size):
+        try:
+            return unpickler.load()
+        except MemoryError:
+            raise UnreadablePickle("asks for more memory than a file of its kind needs") from None
+
+
 def load_pickle(path: Path, *, max_bytes: int = MAX_RECORD_BYTES) -> object:
     """Return what a pickle file holds: numbers, texts, and dicts, lists, tuples and sets of them.
 
@@ -257,7 +276,7 @@ def load_pickle(path: Path, *, max_bytes: int = MAX_RECORD_BYTES) -> object:
             stream: BinaryIO = bz2.BZ2File(raw) if packed else raw  # type: ignore[assignment]
             with _Bounded(stream, max_bytes) as bounded:
                 # the restricted class above, not pickle.load
-                return _Unpickler(bounded).load()
+                return _loaded(_Unpickler(bounded), max_bytes)
     except NasError as error:
         raise type(error)(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -279,7 +298,7 @@ def load_arrays(content: bytes, where: str) -> dict[str, object]:
         UnreadablePickle: It is no pickle, is cut off, or holds no dict.
     """
     try:
-        loaded = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        loaded = _loaded(_ArrayUnpickler(io.BytesIO(content), encoding="bytes"), len(content))
     except NasError as error:
         raise type(error)(f"{where}: {error}") from None
     except _BROKEN as error:

@@ -1,9 +1,9 @@
 """The commands ``nas`` and ``nas-search``.
 
-Results go to standard output, everything else to standard error. Exit codes: 0 done, 2 a mistake
-that the message explains, 130 interrupted by Ctrl-C, 143 by SIGTERM. What a command needs is
-imported inside it, so that ``nas --help`` and ``nas list`` answer at once and load neither torch
-nor matplotlib.
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 ``nas
+doctor`` found something broken, 2 a mistake that the message explains, 130 interrupted by Ctrl-C,
+143 by SIGTERM. What a command needs is imported inside it, so that ``nas --help`` and ``nas list``
+answer at once and load neither torch nor matplotlib.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from nas.cli.data import EXAMPLES as DATA_EXAMPLES
 from nas.cli.data import data
 from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
 from nas.cli.design import design
+from nas.cli.doctor import EXAMPLES as DOCTOR_EXAMPLES
+from nas.cli.doctor import doctor
 from nas.cli.fit import FIT_EXAMPLES, PREDICT_EXAMPLES, SUGGEST_EXAMPLES, fit, predict, suggest
 from nas.cli.latency import EXAMPLES as LATENCY_EXAMPLES
 from nas.cli.latency import latency
@@ -79,6 +81,7 @@ app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
 app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
+app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
 app.command("schema")(schema)
 app.add_typer(bench, name="bench")
 search_app.command(epilog=EXAMPLES, no_args_is_help=True)(search)

@@ -85,5 +85,5 @@ def _summary(path: Path) -> str:
     """Return a recipe's summary, read without checking the rest of it."""
     from nas import plain_yaml
 
-    values = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path)).value
+    values = plain_yaml.parse(plain_yaml.read(path), str(path)).value
     return str(values.get("summary", ""))

@@ -35,6 +35,16 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
         except NasError as error:
             note(str(error))
             raise typer.Exit(2) from None
+        except BrokenPipeError:  # who reads the output has seen enough; typer ends it quietly
+            raise
+        except OSError as error:  # a full disk, a folder that is not ours: no fault of the code
+            if error.errno is None:
+                raise
+            where = (
+                f"{error.filename}: " if error.filename else "a file cannot be written or read: "
+            )
+            note(f"{where}{error.strerror}; what was written before is kept")
+            raise typer.Exit(2) from None
         except KeyboardInterrupt as stopped:
             note("interrupted")
             raise ended(stopped) from None

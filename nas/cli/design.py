@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded
+from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, write_file
 from nas.cli.progress import Bar
 from nas.wording import duration
 from spaces.errors import NasError
@@ -83,10 +83,7 @@ def design(
     device = loaded.conditions.device
     with _Progress(quiet=quiet) as progress, make_workers(count, device=device) as hands:
         found = design_formula(loaded, folder, state, workers=hands, tell=progress)
-    try:
-        path.write_text(found.to_yaml(), encoding="utf-8")
-    except OSError as error:
-        raise NasError(f"{path}: cannot write: {error.strerror}") from None
+    write_file(found.to_yaml(), str(path))
     state.unlink(missing_ok=True)
     if json_ is not None:
         emit_json(found.model_dump(mode="json"), json_)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -128,8 +129,14 @@ class Archive:
         index.touch()
         whole = index.read_bytes()
         finished = whole[: whole.rfind(b"\n") + 1]
-        for line in finished.splitlines():
-            self._note(json.loads(line))
+        for number, line in enumerate(finished.splitlines(), start=1):
+            try:
+                self._note(json.loads(line))
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                raise NasError(
+                    f"{index}:{number}: damaged ({type(error).__name__}: {error}); remove "
+                    f"{self.folder}, the statistics are measured again"
+                ) from None
         with index.open("r+b") as stream:
             stream.truncate(len(finished))
         for role in self.roles:
@@ -143,11 +150,18 @@ class Archive:
                 stream.truncate(size)
 
     def _note(self, batch: Mapping[str, Any]) -> None:
-        for arch in batch["archs"]:
-            self._places[tuple(arch)] = len(self._places)
-        self._dead += batch["dead"]
+        archs = [self.space.validate(arch) for arch in batch["archs"]]
+        dead = [bool(flag) for flag in batch["dead"]]
+        lengths = {role: list(map(operator.index, batch["lengths"][role])) for role in self.roles}
+        if {len(archs)} != {len(dead), *map(len, lengths.values())}:
+            raise ValueError("expected one entry for each architecture")
+        if any(length < 0 for column in lengths.values() for length in column):
+            raise ValueError("expected lengths of 0 or more")
+        for arch in archs:
+            self._places[arch] = len(self._places)
+        self._dead += dead
         for role in self.roles:
-            self._lengths[role] += batch["lengths"][role]
+            self._lengths[role] += lengths[role]
 
     def add(
         self,
@@ -186,10 +200,7 @@ class Archive:
         for role in self.roles:
             layers = found[role]
             rows = np.concatenate([layers.counts[None], layers.values]).T
-            with self._file(role).open("ab") as stream:
-                stream.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
-                stream.flush()
-                os.fsync(stream.fileno())
+            self._append(self._file(role), np.ascontiguousarray(rows, dtype="<f4").tobytes())
         lengths = {role: np.diff(found[role].offsets).tolist() for role in self.roles}
         dead = np.zeros(len(archs), dtype=np.bool_)
         for role in self.roles:
@@ -200,11 +211,20 @@ class Archive:
             "dead": dead.tolist(),
             "lengths": lengths,
         }
-        with (self.folder / _INDEX).open("ab") as stream:
-            stream.write(json.dumps(entry).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._append(self.folder / _INDEX, json.dumps(entry).encode() + b"\n")
         self._note(entry)
+
+    @staticmethod
+    def _append(path: Path, content: bytes) -> None:
+        try:
+            with path.open("ab") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise NasError(
+                f"{path}: cannot write: {error.strerror}; what was measured before is kept"
+            ) from None
 
     def sample(self, archs: Sequence[Arch]) -> dict[str, Layers]:
         """Return what is known of some canonical architectures, by role.

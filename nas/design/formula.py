@@ -163,11 +163,9 @@ def read_formula(path: Path) -> Formula:
         BadFormulaFile: With every fault and its line.
     """
     try:
-        text = path.read_bytes()[: plain_yaml.MAX_CHARACTERS * 4 + 1].decode("utf-8-sig")
-    except OSError as error:
-        raise BadFormulaFile([Problem(str(path), "", f"cannot read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise BadFormulaFile([Problem(str(path), "", "expected UTF-8 text")]) from None
+        text = plain_yaml.read(path)
+    except YamlError as error:
+        raise BadFormulaFile(list(error.problems)) from None
     return parse_formula(text, str(path), name=path.stem)
 
 

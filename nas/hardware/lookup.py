@@ -33,6 +33,7 @@ from nas.hardware.measured import MeasuredLatency
 from nas.proxies.base import Conditions
 from nas.seeds import generator
 from nas.statistics import spearman
+from nas.writing import write_whole
 from spaces import NasError, Population, Space
 
 FORMAT = "nas-search latency look-up, version 1"
@@ -122,7 +123,7 @@ class LookupLatency:
         """Write the table as YAML."""
         values = asdict(self)
         values["entries"] = [list(row) for row in self.entries]
-        path.write_text(plain_yaml.dump({"format": FORMAT, **values}), encoding="utf-8")
+        write_whole(path, plain_yaml.dump({"format": FORMAT, **values}))
 
     @classmethod
     def load(cls, path: Path) -> LookupLatency:
@@ -131,10 +132,7 @@ class LookupLatency:
         Raises:
             NasError: It is none.
         """
-        try:
-            value = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path)).value
-        except (OSError, UnicodeDecodeError) as error:
-            raise NasError(f"{path}: cannot be read: {error}") from None
+        value = plain_yaml.parse(plain_yaml.read(path), str(path)).value
         if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
             raise NasError(f"{path}: no look-up table of latencies; `nas latency --fit` makes one")
         try:

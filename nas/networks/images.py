@@ -15,12 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas.reading import read_arrays
 from nas.seeds import torch_generator
 from spaces.errors import NasError
 
 #: Per-channel mean and standard deviation of CIFAR-10's training images, for images of a file.
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
+
+
+#: What a file of images may unpack to: ten times all of CIFAR-10 in float32.
+MAX_BYTES = 8 * 2**30
 
 
 class Images(Protocol):
@@ -191,8 +196,8 @@ def load_images(path: str) -> tuple[Tensor, Tensor | None]:
         raise NasError(f"images: no file {path!r}")
     try:
         array, labels = _read_arrays(file)
-    except (OSError, ValueError) as error:
-        raise NasError(f"images: cannot read {path!r}: {error}") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise NasError(f"images: cannot read {path!r}: {error}") from None
     if array.ndim == 3:
         array = array[None]
     if array.ndim == 4 and array.shape[1] != 3 and array.shape[3] == 3:
@@ -213,17 +218,20 @@ _Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 
 def _read_arrays(file: Path) -> tuple[_Array, _Array | None]:
-    if file.suffix == ".npy":
-        return np.asarray(np.load(file, allow_pickle=False)), None
-    if file.suffix == ".npz":
-        with np.load(file, allow_pickle=False) as archive:
-            names = archive.files
-            name = next((name for name in ("images", "x_train") if name in names), names[0])
-            if name not in ("images", "x_train") and len(names) > 1:
-                raise ValueError(f"no array 'images' or 'x_train' among {', '.join(names)}")
-            label = next((label for label in ("labels", "y_train") if label in names), None)
-            return np.asarray(archive[name]), None if label is None else np.asarray(archive[label])
+    if file.suffix in (".npy", ".npz"):
+        arrays = read_arrays(file, MAX_BYTES)
+        if len(arrays) == 1:
+            return next(iter(arrays.values())), None
+        images = next((arrays[name] for name in ("images", "x_train") if name in arrays), None)
+        if images is None:
+            raise ValueError(f"no array 'images' or 'x_train' among {', '.join(arrays) or 'none'}")
+        return images, next(
+            (arrays[name] for name in ("labels", "y_train") if name in arrays), None
+        )
     from PIL import Image  # comes with matplotlib
 
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("RGB"))[None], None
+    try:
+        with Image.open(file) as picture:
+            return np.asarray(picture.convert("RGB"))[None], None
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from None

@@ -9,9 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,19 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.reading import BROKEN_ARRAYS, read_arrays
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 FORMAT = 2
 _MAGIC = "nas predictor"
 _HEADER = "header"
 MAX_BYTES = 256 * 2**20  # unpacked: a small file may stand for a large one
-
-#: What a damaged archive or array raises, whatever byte of it is damaged.
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError),
-    *(ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, SyntaxError),
-    *(MemoryError, OverflowError, RecursionError, AttributeError),
-)
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -48,10 +40,11 @@ def write(path: Path, header: Mapping[str, Any], arrays: Arrays) -> str:
     buffer = io.BytesIO()
     packed = {_HEADER: np.frombuffer(text, dtype=np.uint8), **arrays}
     np.savez_compressed(buffer, allow_pickle=False, **packed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(buffer.getvalue())
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"{path.parent}: cannot make the folder: {error.strerror}") from None
+    write_whole(path, buffer.getvalue())
     return checksum
 
 
@@ -62,15 +55,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]], st
         BadPredictor: It cannot be read, is of another kind or format, or was changed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise BadPredictor(f"{path}: no predictor: it unpacks to more than 256 MiB")
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
+        arrays = read_arrays(path, MAX_BYTES)
         whole = json.loads(bytes(arrays.pop(_HEADER)))
-    except OSError as error:
-        raise BadPredictor(f"{path}: cannot read: {error.strerror or error}") from None
-    except _UNREADABLE as error:
+    except FileNotFoundError as error:
+        raise BadPredictor(f"{path}: cannot read: {error.strerror}") from None
+    except BROKEN_ARRAYS as error:  # what is not readable as arrays is one of these, too
         raise BadPredictor(f"{path}: no predictor file: {error}") from None
     if not isinstance(whole, dict) or whole.get("magic") != _MAGIC:
         raise BadPredictor(f"{path}: no predictor file: something else wrote it")

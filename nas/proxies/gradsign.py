@@ -46,6 +46,7 @@ def _gradsign(subject: Subject, options: GradsignOptions) -> Tensor:
     total = torch.zeros(run.count, dtype=torch.float64, device=run.images.device)
     for layer, gradients in run.gradients_by_image(run.losses):
         agreed = gradients.sign().sum(dim=1).abs()  # (k, P)
+        agreed = agreed.masked_fill(gradients.isnan().any(dim=1), torch.nan)  # has no sign
         total.index_add_(0, layer.archs, agreed.sum(dim=1, dtype=torch.float64))
     return total
 

@@ -61,13 +61,15 @@ class _LinearRegions:
 
         shape = (networks.rows, options.samples)
         self.totals = torch.zeros(shape, dtype=torch.int64, device=conditions.device)
+        self._odd = torch.zeros(networks.rows, dtype=torch.bool, device=conditions.device)
 
     def wants(self, channels: int, positions: int) -> bool:
         return True
 
     def hear(self, event: Event) -> None:
-        from nas.proxies.swap import mixed, packed
+        from nas.proxies.swap import mixed, packed, without_sign
 
+        self._odd[event.archs] |= without_sign(event.features)
         for words in packed(event.features.flatten(2).mT):  # (K, S) each
             self.totals[event.archs] = mixed(self.totals[event.archs] + words)
 
@@ -75,7 +77,8 @@ class _LinearRegions:
         import torch
 
         counts = [len(torch.unique(row)) for row in self.totals]
-        return torch.tensor(counts, dtype=torch.float64)
+        found = torch.tensor(counts, dtype=torch.float64, device=self._odd.device)
+        return found.masked_fill(self._odd, torch.nan)
 
 
 LINEAR_REGIONS = Proxy(

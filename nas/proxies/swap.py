@@ -71,6 +71,11 @@ def mixed(words: Tensor) -> Tensor:
     return (words ^ ((words >> 29) & 0x7FFFFFFFF)) * _ODD
 
 
+def without_sign(features: Tensor) -> Tensor:
+    """Tell which of K maps hold a NaN, ``(K,)``: it is neither positive nor not."""
+    return features.flatten(1).isnan().any(dim=1)
+
+
 class _Swap:
     """Collects the distinct patterns of every network."""
 
@@ -82,6 +87,7 @@ class _Swap:
         import torch
 
         self.totals = torch.zeros(networks.rows, dtype=torch.float64, device=conditions.device)
+        self._odd = torch.zeros(networks.rows, dtype=torch.bool, device=conditions.device)
         self._networks = networks
         self._options = options
         self._found: list[list[Tensor]] = [[] for _ in range(networks.rows)]
@@ -92,6 +98,7 @@ class _Swap:
     def hear(self, event: Event) -> None:
         import torch
 
+        self._odd[event.archs] |= without_sign(event.features)
         first, *rest = packed(event.features.flatten(2))  # (K, V) each
         for words in rest:  # up to 64 images the words are the patterns; above, hashes of them
             first = mixed(first) + words
@@ -109,7 +116,7 @@ class _Swap:
                 size[archs] += weight.numel() / 1e6
             distance = (size - self._options.mu).square() / self._options.sigma
             self.totals = self.totals * torch.exp(-distance)
-        return self.totals
+        return self.totals.masked_fill(self._odd, torch.nan)
 
 
 _PAPER = "https://arxiv.org/abs/2403.04161"

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.benchmark.unpickle import load_arrays
+from nas.reading import MIB, UnreadableFile, read_bytes, size_text
 from nas.training.data import (
     CHANNELS,
     ArchiveOptions,
@@ -107,6 +108,9 @@ class Archive:
         """Return the published splits that code can make."""
         return self.splits() if self.splits else {}
 
+
+#: The largest file of these archives has 155 MB.
+MAX_FILE_BYTES = 512 * MIB
 
 _KRIZ = "https://www.cs.toronto.edu/~kriz"
 
@@ -322,9 +326,11 @@ def _opened(archive: Archive, place: Path) -> Iterator[Callable[[str], bytes]]:
         def from_folder(name: str) -> bytes:
             path = place / name
             try:
-                return checked(str(path), path.read_bytes(), name)
-            except OSError as error:
+                return checked(str(path), read_bytes(path, MAX_FILE_BYTES), name)
+            except FileNotFoundError as error:
                 raise DataError(f"{path}: cannot read: {error.strerror}") from None
+            except UnreadableFile as error:
+                raise DataError(f"{path}: {error}") from None
 
         yield from_folder
         return
@@ -332,7 +338,7 @@ def _opened(archive: Archive, place: Path) -> Iterator[Callable[[str], bytes]]:
     try:
         check_md5(str(place), md5_of(place), archive.tar_md5)
         with tarfile.open(place, "r:gz") as tar:
-            contents = _members(tar, f"{archive.folder}/", expected)
+            contents = _members(tar, f"{archive.folder}/", expected, str(place))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{place}: not a readable tar.gz file: {error}") from None
 
@@ -345,12 +351,18 @@ def _opened(archive: Archive, place: Path) -> Iterator[Callable[[str], bytes]]:
     yield from_tar
 
 
-def _members(tar: tarfile.TarFile, prefix: str, names: Mapping[str, str]) -> dict[str, bytes]:
+def _members(
+    tar: tarfile.TarFile, prefix: str, names: Mapping[str, str], where: str
+) -> dict[str, bytes]:
     """Return the content of the members wanted, in one pass; nothing is written to disk."""
     contents = {}
     for member in tar:
         name = member.name.removeprefix(prefix)
         if member.isreg() and member.name.startswith(prefix) and name in names:
+            if member.size > MAX_FILE_BYTES:
+                raise DataError(
+                    f"{where}: {member.name}: larger than the allowed {size_text(MAX_FILE_BYTES)}"
+                )
             stream = tar.extractfile(member)
             assert stream is not None  # it is for regular files
             contents[name] = stream.read()

@@ -5,8 +5,6 @@ Letters: N images, C channels, H W size.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.reading import UnreadableFile, array_of, reading_arrays
 from nas.training.archives import ARCHIVES
 from nas.training.data import (
     CHANNELS,
+    MOST_BYTES,
     Bytes,
     DataError,
     DigitsOptions,
@@ -110,21 +110,19 @@ def _as_published(found: Found, options: NpzOptions) -> Found:
 def _read(where: str) -> Arrays:
     """Return the arrays that are used; nothing pickled is ever loaded."""
     try:
-        # opened here, for NumPy leaves a broken file open
-        with Path(where).open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
+        with reading_arrays(Path(where), MOST_BYTES) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{where}: it is a single array, not an .npz file of several")
             for names in (_PAIRS, _BLOBS, _ONE):
                 if all(name in archive.files for name in names):
                     wanted = [*names, *(["classes"] if "classes" in archive.files else [])]
-                    return {name: archive[name] for name in wanted}
+                    return {name: array_of(archive, name) for name in wanted}
             known = archive.files
     except FileNotFoundError:
         raise DataError(f"{where}: no such file") from None
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UnreadableFile as error:
         raise DataError(f"{where}: not a readable .npz file: {error}") from None
     allowed = "; ".join(", ".join(names) for names in (_PAIRS, _ONE, _BLOBS))
     raise DataError(f"{where}: expected the arrays {allowed}; got {', '.join(known) or 'none'}")

@@ -8,13 +8,13 @@ of the old one, so that whatever happens meanwhile (SIGKILL, a full disk), there
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nas.writing import write_whole
 from spaces.errors import NasError
 
 FORMAT = 1
@@ -34,30 +34,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     # Into memory first: of a full disk torch itself says "unexpected pos", and leaves a torn file.
     packed = io.BytesIO()
     torch.save({"format": FORMAT, **state}, packed)
-    write_bytes(path, packed.getbuffer(), "the last good checkpoint is still there")
-
-
-def write_bytes(path: Path, data: bytes | memoryview, consolation: str) -> None:
-    """Write a file whole or not at all, and have it on the disk.
-
-    Args:
-        path: The file.
-        data: What it will hold.
-        consolation: What a person should know if it fails.
-
-    Raises:
-        NasError: It cannot be written; the file is as before.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise NasError(f"{path}: cannot write: {error.strerror}; {consolation}") from None
+    write_whole(path, packed.getbuffer(), "the last good checkpoint is still there")
 
 
 def copy(source: Path, path: Path) -> None:
@@ -66,7 +43,7 @@ def copy(source: Path, path: Path) -> None:
     Raises:
         NasError: It cannot be written; the file is as before.
     """
-    write_bytes(path, source.read_bytes(), f"{source} is still there")
+    write_whole(path, source.read_bytes(), f"{source} is still there")
 
 
 def load(path: Path, key: str, device: str) -> dict[str, Any] | None:

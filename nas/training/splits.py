@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.reading import MIB, read_text
 from nas.training.data import (
     TEST,
     TRAIN,
@@ -34,6 +35,7 @@ from nas.training.data import (
 )
 
 CIFAR_TRAIN, CIFAR_TEST = 50_000, 10_000
+MAX_BYTES = 64 * MIB
 _CIFAR10_SEED = 1021
 
 #: The benchmark's files, by data set, of those splits that code cannot make.
@@ -93,7 +95,7 @@ def read_split(how: Mapping[str, str], n_train: int, n_test: int) -> Split:
         raise DataError(f"split: expected a mapping with the key 'file', a path, got {dict(how)}")
     where = how["file"]
     try:
-        lists = _lists(json.loads(expanded(where).read_text(encoding="utf-8")))
+        lists = _lists(json.loads(read_text(expanded(where), MAX_BYTES)))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"split: {where}: not a split file of NATS-Bench: {reason}") from None
@@ -115,6 +117,8 @@ def _lists(content: Any) -> dict[str, list[int]]:  # noqa: ANN401 - whatever JSO
             raise ValueError(f'{name}: expected ["int", [places]]')
         if not all(isinstance(text, str) and text.isdecimal() for text in entry[1]):
             raise ValueError(f"{name}: expected places as texts of digits")
+        if not all(len(text) < 10 for text in entry[1]):
+            raise ValueError(f"{name}: expected places below 10^9")
         found[name] = [int(text) for text in entry[1]]
     return found
 

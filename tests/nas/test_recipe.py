@@ -198,7 +198,7 @@ def test_unreadable_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot read: Is a directory"):
         load_recipe(tmp_path)
     (tmp_path / "b.yaml").write_bytes(b"space: \xff")
-    with pytest.raises(RecipeError, match=r"b\.yaml: a recipe is UTF-8 text, byte 7 is not"):
+    with pytest.raises(RecipeError, match=r"b\.yaml: expected UTF-8 text, byte 7 is not"):
         load_recipe(tmp_path / "b.yaml")
     assert messages("- 1") == ["r.yaml: a recipe is a mapping of keys to values, got [1]"]
 

@@ -123,7 +123,7 @@ def test_what_a_text_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         find_space("nats_ts")
     with pytest.raises(NasError, match="'spaces:Space' is no Space"):
         find_space("spaces:Space")
-    with pytest.raises(NasError, match=r"nothing\.yaml: no such file"):
+    with pytest.raises(NasError, match=r"nothing\.yaml: cannot read: No such file"):
         find_space("nothing.yaml")
     monkeypatch.chdir(tmp_path)
     Path("edge.yaml").write_text(CHAIN)
