@@ -27,6 +27,9 @@ class DigitSum:
         beyond: NDArray[np.float64] = np.maximum(self.low - total, total - self.high)
         return beyond.clip(min=0.0)
 
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        return np.abs(population.sum(axis=1) - self.low).astype(np.float64)
+
     def describe(self, arch: Arch) -> str:
         return f"digits add up to {sum(arch)}"
 
@@ -42,6 +45,9 @@ class Params:
     def excess(self, population: Population) -> NDArray[np.float64]:
         over = (self.space.costs(population).params - self.bound) / self.bound
         return np.asarray(np.maximum(self.sign * over, 0.0), dtype=np.float64)
+
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        return self.excess(population)
 
     def describe(self, arch: Arch) -> str:
         return "params"
