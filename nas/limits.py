@@ -128,7 +128,8 @@ class CostLimits:
         """
         total = np.zeros(len(population))
         for bound in self.bounds:
-            counted = self._quantities.of(_GROWS_WITH.get(bound.quantity, bound.quantity), population)
+            name = _GROWS_WITH.get(bound.quantity, bound.quantity)
+            counted = self._quantities.of(name, population)
             if bound.quantity in COUNTED:
                 total += 1e3 * bound.excess(counted)
             else:

@@ -63,7 +63,7 @@ class Limits(Protocol):
         """
 
     def guess(self, population: Population) -> NDArray[np.float64]:
-        """Return which architectures are likely to be inside, or nearest, ``(N,)``: those with less.
+        """Return who is likely to be inside, or nearest, ``(N,)``: those with less.
 
         Fast where :meth:`excess` takes long: it looks at nothing, and may be wrong.
         """
@@ -369,7 +369,7 @@ class Strategy(ABC):
         )
 
     def _first_looks(self, limits: Limits) -> Iterator[list[Arch]]:
-        """Yield blocks of draws; where a look takes long, one of them, and what is likely inside."""
+        """Yield blocks of draws; where a look takes long, one, and what is likely inside."""
         dear = limits.effort < _DEAR
         for _ in range(1 if dear else _VAIN_BLOCKS):
             yield self._canonical(self.space.sample_many(_block(limits), self._rng))

@@ -152,6 +152,10 @@ class SizedCellSpace(ProductSpace):
             f"own cells: {len(self._cell.edges)} edges, {len(self.stages)} stages of chosen size"
         )
 
+    @property
+    def halvings(self) -> int:
+        return len(self.stages) - 1
+
     @cached_property
     def dimensions(self) -> tuple[int, ...]:
         sizes = (len(choices) for choices in self._choices if len(choices) > 1)

@@ -28,7 +28,8 @@ class DigitSum:
         return beyond.clip(min=0.0)
 
     def guess(self, population: Population) -> NDArray[np.float64]:
-        return np.abs(population.sum(axis=1) - self.low).astype(np.float64)
+        guessed: NDArray[np.float64] = np.abs(population.sum(axis=1) - float(self.low))
+        return guessed
 
     def describe(self, arch: Arch) -> str:
         return f"digits add up to {sum(arch)}"
