@@ -146,6 +146,9 @@ def test_modules_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # two on each of two cells: 8 x 8 + 8 at 32 x 32, 16 x 16 + 16 at 16 x 16
     assert costs.params - plain.params == 2 * 2 * (72 + 272)
     assert costs.flops - plain.flops == 2 * 2 * (64 * 1024 + 256 * 256)
+    net = space.build(arch)
+    assert sum(type(module).__name__ == "Twice" for module in net.modules()) == 2 * 2 * 2
+    assert costs.params[0] == sum(weight.numel() for weight in net.parameters())
     assert ProxySpec.parse("meco").route(space) == "one by one"
     twin = parse_space(CELLS, "x.yaml")  # what SED takes it for is a 3x3 convolution
     texts = ("|twice~0|+|none~0|twice~1|", "|conv_3x3~0|+|none~0|conv_3x3~1|")
