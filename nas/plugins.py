@@ -32,13 +32,13 @@ T = TypeVar("T")
 GROUPS = {"space": "spaces", "proxy": "proxies", "strategy": "strategies"}
 
 
-def plugin_names(kind: str) -> list[str]:
-    """Return the names that installed packages announce; nothing is imported.
+def plugin_values(kind: str) -> dict[str, str]:
+    """Return what installed packages announce, import paths by name; nothing is imported.
 
     Args:
         kind: ``space``, ``proxy`` or ``strategy``.
     """
-    return sorted(entry.name for entry in _entries(kind))
+    return {entry.name: f"{kind} {entry.value}" for entry in _entries(kind)}
 
 
 def look_up_or_load(table: Mapping[str, T], name: str, *, kind: str, expected: type[Any]) -> T:

@@ -317,15 +317,15 @@ class Strategy(ABC):
         most = max(self._limits.effort // 32, 8)
         beyond = self._excess([arch])[0]
         tried = {arch}
-        for _ in range(min(_STEPS, self._limits.effort // 8)):
+        for _ in range(min(_STEPS, self._limits.effort // 16)):
             near = [other for other in self._neighbours(arch, most) if other not in tried]
             ranked = sorted(zip(self._excess(near), near, strict=True))
             new = [other for left, other in ranked if not left and other not in self._asked]
             if new:
                 return new[int(self._rng.integers(len(new)))]
+            if not ranked:  # of many neighbours, others may be drawn
+                continue
             better = sum(left < beyond for left, _ in ranked)
-            if not ranked:
-                return None
             beyond, arch = ranked[int(self._rng.integers(1 + better // 3))]
             tried.add(arch)
         return None
@@ -370,29 +370,39 @@ class Strategy(ABC):
 
     def _first_looks(self, limits: Limits) -> Iterator[list[Arch]]:
         """Yield blocks of draws; where a look takes long, one, and what is likely inside."""
-        dear = limits.effort < _DEAR
+        dear, size = limits.effort < _DEAR, _block(limits)
         for _ in range(1 if dear else _VAIN_BLOCKS):
-            yield self._canonical(self.space.sample_many(_block(limits), self._rng))
-        if dear:
-            yield self._likely(limits)
+            yield self._canonical(self.space.sample_many(size, self._rng))
+        likely = self._likely(limits) if dear else []
+        for first in range(0, len(likely), size):
+            yield likely[first : first + size]
 
     def _likely(self, limits: Limits) -> list[Arch]:
-        """Return a few that seem to be nearest, from draws downhill by :meth:`Limits.guess`."""
+        """Return a few that seem to be nearest: of all members, or of draws and downhill of them.
+
+        Which of equal guesses are among them is drawn.
+        """
+        guesses: dict[Arch, float] = {}
 
         def ranked(archs: list[Arch]) -> list[tuple[float, Arch]]:
-            return sorted(zip(limits.guess(np.asarray(archs)).tolist(), archs, strict=True))
+            guessed = limits.guess(np.asarray(archs)).tolist() if archs else []
+            guesses.update(zip(archs, guessed, strict=True))
+            return sorted(zip(guessed, archs, strict=True))
 
-        drawn = self._canonical(self.space.sample_many(_GUESSED, self._rng))
-        found: dict[Arch, None] = {}
-        for guessed, arch in ranked(drawn)[:_REPAIRS]:
-            best = (guessed, arch)
-            for _ in range(_STEPS):
-                near = self._neighbours(best[1], _GUESSED)
-                if not near or ranked(near)[0][0] >= best[0]:
-                    break
-                best = ranked(near)[0]
-            found[best[1]] = None
-        return list(found)
+        members = self._listed() if len(self.space) <= _LISTED else None
+        if members is not None:
+            ranked(list(dict.fromkeys(self._canonical(members))))
+        else:
+            drawn = self._canonical(self.space.sample_many(_GUESSED, self._rng))
+            for best in ranked(drawn)[:_REPAIRS]:
+                for _ in range(_STEPS):
+                    near = ranked(self._neighbours(best[1], _GUESSED))
+                    if not near or near[0][0] >= best[0]:
+                        break
+                    best = near[0]
+        ties = self._rng.random(len(guesses)).tolist()
+        order = sorted(zip(guesses.values(), ties, guesses, strict=True))
+        return [arch for _, _, arch in order[: limits.effort // 4]]
 
     def _canonical(self, proposals: Sequence[Arch] | Population) -> list[Arch]:
         """Return the canonical forms, one per proposal."""

@@ -180,7 +180,7 @@ def test_plugins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("importlib.metadata.entry_points", announced)
     assert find_space("nats_tss") is NATS_TSS  # what is built in cannot be replaced
-    assert plugins.plugin_names("proxy") == ["plugged"]
+    assert plugins.plugin_values("proxy") == {"plugged": "proxy tests_plugin_missing:X"}
     with pytest.raises(NasError, match=r"proxy 'plugged': cannot load plugin 'tests_plugin"):
         Searcher(proxy="plugged")
     with pytest.raises(NasError, match="plugin 'searchers:EVOLUTION' calls itself 'evolution'"):
