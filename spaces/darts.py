@@ -240,7 +240,7 @@ class Darts(ProductSpace):
                 edge = between[sources[:, cell, number] + 1, number + 3]
                 chosen[rows, edge] = operations[:, cell, number]
             widths = np.ones((len(population), 8))
-            yield CellGraph(_GRAPH_EDGES, _GRAPH_OPERATIONS, chosen, widths)
+            yield CellGraph(_GRAPH_EDGES, GRAPH_OPERATIONS, chosen, widths)
 
     def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
         from spaces.darts_net import DartsNetwork  # late: only a caller who builds needs torch
@@ -334,7 +334,9 @@ _SEEN_AS: dict[Kind, GraphKind] = {
     "sep_conv": "conv",
     "dil_conv": "conv",
 }
-_GRAPH_OPERATIONS = (
+
+#: What graphs of the space take the seven for, and two more.
+GRAPH_OPERATIONS = (
     *(Operation(op.name, _SEEN_AS[op.kind], op.kernel) for op in OPERATIONS),
     Operation("conv_1x1", "conv", 1),
     Operation("none", "none"),
