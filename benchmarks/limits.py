@@ -2,7 +2,9 @@
 
 For every space, limits that 0.1 % of 20,000 random draws satisfy: few parameters, many parameters,
 few FLOPs. *Looks* are architectures whose cost the strategy compared with the limit until it had
-its first candidate, those of the check that the limit can be met at all included.
+its first candidate, those of the check that the limit can be met at all included. A limit that
+nothing satisfies is one of ten parameters, and one of ten bytes of memory, for which every look
+takes a run of a network on shapes.
 """
 
 from __future__ import annotations
@@ -40,15 +42,16 @@ def looks(space: Space, constraints: dict[str, str], seeds: int) -> dict[str, An
     return {"limit": str(limits), "looks": found, "seconds": seconds}
 
 
-def refusal(space: Space) -> float:
-    """Return the seconds until a limit that nothing satisfies is refused."""
-    limits = CostLimits({"params": 10}, Quantities(space, Conditions(), None))
+def refusal(space: Space, quantity: str, bound: float) -> dict[str, Any]:
+    """Return seconds and looks until a limit that nothing satisfies is refused."""
+    limits = CostLimits({quantity: bound}, Quantities(space, Conditions(), None))
+    strategy = make_strategy("evolution", space, 0)
     began = time.perf_counter()
     try:
-        make_strategy("evolution", space, 0).restrict(limits)
+        strategy.restrict(limits)
     except Unsatisfiable:
-        return time.perf_counter() - began
-    raise AssertionError("ten parameters are enough for nothing")
+        return {"seconds": time.perf_counter() - began, "looks": strategy.n_looked_at}
+    raise AssertionError(f"{limits} is enough for nothing")
 
 
 def measure(space: Space, seeds: int) -> dict[str, Any]:
@@ -65,7 +68,12 @@ def measure(space: Space, seeds: int) -> dict[str, Any]:
         limits = CostLimits(constraints, Quantities(space, Conditions(), None))
         share = float((limits.excess(drawn) == 0).mean())
         rows.append({"share": share, **looks(space, constraints, seeds)})
-    return {"space": space.name, "rows": rows, "refused_seconds": refusal(space)}
+    return {
+        "space": space.name,
+        "rows": rows,
+        "refused": refusal(space, "params", 10),
+        "refused_memory": refusal(space, "memory_mb", 1e-5),
+    }
 
 
 def main() -> None:
@@ -73,8 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", default=list(SPACES), help="just these spaces")
     args = parser.parse_args()
-    found = [measure(space, args.seeds) for space in SPACES.values()]
+    found = [measure(SPACES[name], args.seeds) for name in args.only]
     text = json.dumps({"spaces": found, "environment": environment(seed=0)}, indent=1)
     if args.json is None:
         parser.exit(0, text + "\n")

@@ -83,14 +83,18 @@ def speed(name: str = "speed") -> str:
 def limits() -> str:
     """Return the table of `limits.py`."""
     result = load("limits")
-    lines = ["| space | limit | of the draws | looks, median (most) | refused after |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [
+        "| space | limit | of the draws | looks, median (most) | refused after | so of memory |",
+        "|---|---|---|---|---|---|",
+    ]
     for space in result["spaces"]:
+        refused, memory = space["refused"], space["refused_memory"]
         for row in space["rows"]:
             counts = sorted(row["looks"])
             lines.append(
                 f"| {space['space']} | {row['limit']} | {100 * row['share']:.2f} % | "
-                f"{counts[len(counts) // 2]} ({counts[-1]}) | {space['refused_seconds']:.2f} s |"
+                f"{counts[len(counts) // 2]} ({counts[-1]}) | {refused['seconds']:.2f} s | "
+                f"{memory['seconds']:.1f} s, {memory['looks']} looks |"
             )
     seeds = len(result["spaces"][0]["rows"][0]["looks"])
     return "\n".join([*lines, "", f"{seeds} seeds. {where(result['environment'])}"])
@@ -590,6 +594,7 @@ TABLES = {
     "overhead": overhead,
     "limits": limits,
     "speed-darts": lambda: speed("speed_darts"),
+    "speed-macro": lambda: speed("speed_macro"),
     "pareto": pareto,
     "lookup": lookup,
 }

@@ -190,6 +190,8 @@ def main() -> None:
         ("nasbench101", lambda: together("nasbench101", "meco", sample // 5, repeats)),
         ("darts", lambda: sampled("darts", "meco", 64, sample // 20, repeats)),
         ("darts", lambda: together("darts", "meco", 32, repeats)),
+        ("transnas_macro", lambda: together("transnas_macro", "meco", 64, repeats)),
+        ("transnas_macro", lambda: together("transnas_macro", "meco", 256, repeats)),
     ]
     rows = [measure() for space, measure in measured if options.only in ("", space)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux

@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaces.base import Arch, Space
 from spaces.cell import CellSpace, Kind
+from spaces.chain import ChainSpace
+from spaces.darts import CELLS, GRAPH_OPERATIONS, NODES, Darts
 from spaces.nasbench101 import NasBench101
+from spaces.nats_sss import NatsSss
+from spaces.own_cell import SizedCellSpace
+from spaces.transnas_macro import TransnasMacro
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +50,8 @@ _SPAN, _RISE, _TITLE = 2.3, 0.95, 0.75  # inches between nodes, between arcs, an
 def draw_arch(space: Space, arch: Arch, caption: str = "") -> Figure:
     """Draw one architecture.
 
-    A cell is drawn as nodes and edges, with the name of each operation where it sits; an
-    architecture of any other space as one bar per choice.
+    Cells are drawn as nodes and edges, with the name of each operation where it sits; layers or
+    blocks in a row as a bar for the channels of each; anything else as a bar for each choice.
 
     Args:
         space: Where the architecture lives.
@@ -53,11 +59,30 @@ def draw_arch(space: Space, arch: Arch, caption: str = "") -> Figure:
         caption: A line below the official string, such as score and size.
     """
     text = space.to_str(arch)
+    if isinstance(space, SizedCellSpace):
+        return _draw_cell(space.cell, arch[: len(space.cell.edges)], text, caption)
     if isinstance(space, CellSpace):
         return _draw_cell(space, arch, text, caption)
     if isinstance(space, NasBench101):
         return _draw_101(text, caption)
-    return _draw_bars(_heights(space, arch), text, caption)
+    if isinstance(space, Darts):
+        return _draw_darts(space, arch, text, caption)
+    channels = _channels(space, arch)
+    if channels:
+        return _draw_bars(channels, text, caption, "channels")
+    return _draw_bars(list(arch), text, caption, "choice")
+
+
+def _draw_darts(space: Darts, arch: Arch, text: str, caption: str) -> Figure:
+    """Draw the normal cell and, below it, the reduction; the output joins all nodes but inputs."""
+    cells = []
+    for number, cell in enumerate(CELLS):
+        links = [
+            _Link(source, target, GRAPH_OPERATIONS[op].kind, GRAPH_OPERATIONS[op].name)
+            for source, target, op in space.edges(arch, number)
+        ]
+        cells.append(([f"{cell} -2", f"{cell} -1", *map(str, NODES)], links))
+    return _draw_graphs(cells, text, caption)
 
 
 def _draw_cell(space: CellSpace, arch: Arch, text: str, caption: str) -> Figure:
@@ -90,35 +115,47 @@ class _Link:
 
 
 def _draw_graph(names: list[str], links: list[_Link], text: str, caption: str) -> Figure:
-    """Draw nodes in a row and what leads from one to another."""
-    from matplotlib.patches import Circle, FancyBboxPatch
+    return _draw_graphs([(names, links)], text, caption)
 
-    levels = arc_levels((link.source, link.target) for link in links)
-    above, below = max(0, *levels.values()), max(0, *(-level for level in levels.values()))
-    length = _SPAN * (len(names) - 1)
+
+def _draw_graphs(graphs: list[tuple[list[str], list[_Link]]], text: str, caption: str) -> Figure:
+    """Draw graphs below each other: nodes in a row and what leads from one to another."""
+    found = [arc_levels((link.source, link.target) for link in links) for _, links in graphs]
+    heights = []
+    for levels in found:
+        above, below = max(0, *levels.values()), max(0, *(-level for level in levels.values()))
+        heights.append((_RISE * above + 0.5, _RISE * below + 0.5))
+    length = max(_SPAN * (len(names) - 1) for names, _ in graphs)
     width = max(length + 1.2, 7.5)
-    height = _RISE * (above + below) + 1.0
-    figure = _figure(width, height + _TITLE)
-    axes = figure.add_axes((0, 0, 1, height / (height + _TITLE)))  # one unit is one inch
-    axes.set_xlim((length - width) / 2, (length + width) / 2)
-    axes.set_ylim(-_RISE * below - 0.5, _RISE * above + 0.5)
-    axes.set_axis_off()
-    nodes: list[Patch] = []
-    for node, name in enumerate(names):
-        x = _SPAN * node
-        style: dict[str, Any] = {"facecolor": "white", "edgecolor": "black", "zorder": 4}
-        box = "round,pad=0,rounding_size=0.2"
-        nodes.append(
-            Circle((x, 0), 0.24, **style)
-            if len(name) <= 3
-            else FancyBboxPatch((x - 0.5, -0.22), 1.0, 0.44, boxstyle=box, **style)
-        )
-        axes.add_patch(nodes[-1])
-        axes.text(x, 0, name, ha="center", va="center", fontsize=10.5, zorder=5)
-    for link in links:
-        _draw_link(axes, link, nodes, _RISE * levels[link.source, link.target])
+    total = sum(map(sum, heights)) + _TITLE
+    figure = _figure(width, total)
+    top = total - _TITLE
+    for (names, links), levels, (up, down) in zip(graphs, found, heights, strict=True):
+        top -= up + down
+        axes = figure.add_axes((0, top / total, 1, (up + down) / total))  # one unit is one inch
+        axes.set_xlim((length - width) / 2, (length + width) / 2)
+        axes.set_ylim(-down, up)
+        axes.set_axis_off()
+        nodes = [_draw_node(axes, _SPAN * place, name) for place, name in enumerate(names)]
+        for link in links:
+            _draw_link(axes, link, nodes, _RISE * levels[link.source, link.target])
     _title(figure, text, caption)
     return figure
+
+
+def _draw_node(axes: Axes, x: float, name: str) -> Patch:
+    from matplotlib.patches import Circle, FancyBboxPatch
+
+    style: dict[str, Any] = {"facecolor": "white", "edgecolor": "black", "zorder": 4}
+    box = "round,pad=0,rounding_size=0.2"
+    node: Patch = (
+        Circle((x, 0), 0.24, **style)
+        if len(name) <= 3
+        else FancyBboxPatch((x - 0.5, -0.22), 1.0, 0.44, boxstyle=box, **style)
+    )
+    axes.add_patch(node)
+    axes.text(x, 0, name, ha="center", va="center", fontsize=10.5, zorder=5)
+    return node
 
 
 def arc_levels(edges: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
@@ -169,22 +206,24 @@ def _draw_link(axes: Axes, link: _Link, nodes: list[Patch], rise: float) -> None
         )  # fmt: skip
 
 
-def _heights(space: Space, arch: Arch) -> list[int]:
-    """Return the number that each choice stands for: a width where the space has widths."""
-    channels = getattr(space, "channels", None)
-    if channels is None:
-        return list(arch)
-    return [int(width) for width in channels(np.asarray([arch]))[0]]
+def _channels(space: Space, arch: Arch) -> list[int]:
+    """Return the channels of every layer, block or module; none where a space does not say."""
+    if isinstance(space, ChainSpace):
+        return [block.c_out for block in space.blocks(arch)]
+    if isinstance(space, NatsSss | TransnasMacro):
+        widths = space.channels(np.asarray([arch], dtype=np.int64))[0].tolist()
+        return [width for width in widths if width]
+    return []
 
 
-def _draw_bars(heights: list[int], text: str, caption: str) -> Figure:
+def _draw_bars(heights: list[int], text: str, caption: str, what: str) -> Figure:
     figure = _figure(7.0, 3.6)
     axes = figure.add_axes((0.09, 0.15, 0.88, 0.6))
     bars = axes.bar(range(1, len(heights) + 1), heights, color=_BEST, width=0.6)
     axes.bar_label(bars, padding=2)
     axes.set_xticks(range(1, len(heights) + 1))
-    axes.set_xlabel("layer")
-    axes.set_ylabel("channels")
+    axes.set_xlabel("layer" if what == "channels" else "place")
+    axes.set_ylabel(what)
     axes.set_ylim(0, max([*heights, 1]) * 1.15)
     axes.spines[["top", "right"]].set_visible(False)
     _title(figure, text, caption)
@@ -326,12 +365,19 @@ def draw_front(
 ) -> Figure:
     """Draw what was scored by its first two objectives, and the front of trade-offs.
 
+    Of two objectives the front is a staircase: between two architectures there is none better. Of
+    more it is no line in this plane, so its members are marked only. Where a tenth of the scored
+    would take most of the height, such as networks that nothing reaches, they are left out, and
+    counted.
+
     Args:
         points: One row per architecture that was scored, in the objectives' own units.
         front: Which of them are on the front, in the order of the first objective.
         title: The heading.
         names: The objectives, for the axes; the first goes upwards.
     """
+    from matplotlib.ticker import EngFormatter
+
     values = np.asarray([list(point[:2]) for point in points], dtype=float).reshape(-1, 2)
     figure = _figure(7.0, 4.5, layout="constrained")
     axes = figure.add_subplot()
@@ -340,7 +386,23 @@ def draw_front(
         linewidths=0, label="architecture",
     )  # fmt: skip
     best = values[list(front)]
-    axes.plot(best[:, 1], best[:, 0], "o-", color=_BEST, markersize=4, linewidth=1.2, label="front")
+    several = len(names) > 2
+    label = f"front of all {len(names)} objectives" if several else "front"
+    steps: dict[str, Any] = {"linestyle": "none"} if several else {"drawstyle": "steps-pre"}
+    axes.plot(
+        best[:, 1], best[:, 0], color=_BEST, marker="o", markersize=4, linewidth=1.2, label=label,
+        **steps,
+    )  # fmt: skip
+    low, high, left_out = _height(values[:, 0])
+    if left_out:
+        axes.set_ylim(low, high)
+        axes.annotate(
+            f"{left_out} outside of this height", (1, 0), xycoords="axes fraction",
+            xytext=(-4, 4), textcoords="offset points", ha="right", fontsize=8, color=_FAILED,
+        )  # fmt: skip
+    for axis, column in ((axes.xaxis, 1), (axes.yaxis, 0)):
+        if len(values) and np.abs(values[:, column]).max() >= 1e5:
+            axis.set_major_formatter(EngFormatter(sep="\N{THIN SPACE}"))
     axes.set_xlabel(names[1])
     axes.set_ylabel(names[0])
     axes.set_title(textwrap.shorten(title, 80), fontsize=11)
@@ -348,6 +410,23 @@ def draw_front(
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def _height(values: NDArray[np.float64]) -> tuple[float, float, int]:
+    """Return the ends of an axis, and how many values it leaves out.
+
+    It leaves out the tenth farthest from the others where that makes the axis a third as long.
+    """
+    if len(values) < 10:
+        return 0.0, 0.0, 0
+    low, high = np.quantile(values, [0.05, 0.95])
+    reach = 0.25 * (high - low)
+    bottom, top = max(values.min(), low - 2 * reach), min(values.max(), high + 2 * reach)
+    if reach == 0 or top - bottom > (values.max() - values.min()) / 3:
+        return 0.0, 0.0, 0
+    margin = 0.05 * (top - bottom)
+    left_out = int(((values < bottom) | (values > top)).sum())
+    return float(bottom - margin), float(top + margin), left_out
 
 
 def _figure(width: float, height: float, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's

@@ -19,6 +19,8 @@ from spaces import Arch, NasError, Population, look_up
 
 _BOUND = re.compile(r"(<=|>=)\s*([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)")
 
+_GROWS_WITH = {"memory_mb": "params", "latency_ms": "flops"}
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -116,6 +118,22 @@ class CostLimits:
         total = 1.0 + counted
         total[inside] = further / (1.0 + np.where(np.isinf(further), 1e300, further))
         total[inside[np.isinf(further)]] = 1.0
+        return total
+
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        """Return how far outside each is likely to be, by counts alone, ``(N,)``: only the order.
+
+        What can be counted comes first; then memory is taken to grow with parameters, and latency
+        with FLOPs.
+        """
+        total = np.zeros(len(population))
+        for bound in self.bounds:
+            name = _GROWS_WITH.get(bound.quantity, bound.quantity)
+            counted = self._quantities.of(name, population)
+            if bound.quantity in COUNTED:
+                total += 1e3 * bound.excess(counted)
+            else:
+                total += np.log(counted) if bound.sign == "<=" else -np.log(counted)
         return total
 
     def _sum(self, names: Sequence[str], population: Population) -> NDArray[np.float64]:

@@ -174,8 +174,9 @@ class Oracle:
             workers: Who calls it; by default this process.
 
         Raises:
-            NasError: An unknown name, direction or option, or a proxy without name and revision
-                together with a cache that outlives this process.
+            NasError: An unknown name, direction or option, a resolution that no network of the
+                space takes, or a proxy without name and revision together with a cache that
+                outlives this process.
         """
         if direction not in get_args(Direction):
             hint = did_you_mean(str(direction), list(get_args(Direction)))
@@ -186,6 +187,7 @@ class Oracle:
             raise NasError(f"batch_size: expected at least 1, got {batch_size}")
         self.space = space
         self.conditions = Conditions() if conditions is None else conditions
+        space.check_resolution(self.conditions.resolution)
         self.direction = direction
         self.sign = 1 if direction == "maximise" else -1
         self.cache: Cache = MemoryCache() if cache is None else cache

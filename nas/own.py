@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Any
 
-from nas.plugins import import_module
+from nas.plugins import find_attribute, import_module
 from nas.seeds import seeded_globals
-from spaces.errors import NasError, did_you_mean
+from spaces.errors import NasError
 
 
 def own_object(text: str, option: str, seed: int) -> Any:  # noqa: ANN401 - whatever the user has there
@@ -30,12 +29,7 @@ def own_object(text: str, option: str, seed: int) -> Any:  # noqa: ANN401 - what
     if not colon or not module or not path:
         raise NasError(f"{option}: expected package.module:callable, got {text!r}")
     with seeded_globals(seed, "import", option):
-        found: Any = _imported(module, option)
-    for name in path.split("."):
-        if not hasattr(found, name):
-            hint = did_you_mean(name, [each for each in dir(found) if not each.startswith("_")])
-            raise NasError(f"{option}: {module!r} has no {path!r}.{hint}")
-        found = getattr(found, name)
+        found = find_attribute(import_module(module, option), path, module, option)
     if not callable(found) or (hasattr(found, "state_dict") and not inspect.isclass(found)):
         return found
     try:
@@ -48,13 +42,3 @@ def own_object(text: str, option: str, seed: int) -> Any:  # noqa: ANN401 - what
         pass  # a callable of C has no signature to check
     with seeded_globals(seed, "call", option):  # whether it was imported just now or before
         return found()
-
-
-def _imported(module: str, option: str) -> object:
-    try:
-        return import_module(module)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise NasError(
-            f"{option}: cannot import {module!r} from {Path.cwd()} or from where Python finds "
-            f"packages: {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from None

@@ -26,19 +26,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from spaces.errors import NasError, look_up
+from spaces.errors import NasError, did_you_mean, look_up
 
 T = TypeVar("T")
 GROUPS = {"space": "spaces", "proxy": "proxies", "strategy": "strategies"}
 
 
-def plugin_names(kind: str) -> list[str]:
-    """Return the names that installed packages announce; nothing is imported.
+def plugin_values(kind: str) -> dict[str, str]:
+    """Return what installed packages announce, import paths by name; nothing is imported.
 
     Args:
         kind: ``space``, ``proxy`` or ``strategy``.
     """
-    return sorted(entry.name for entry in _entries(kind))
+    return {entry.name: f"{kind} {entry.value}" for entry in _entries(kind)}
 
 
 def look_up_or_load(table: Mapping[str, T], name: str, *, kind: str, expected: type[Any]) -> T:
@@ -63,9 +63,10 @@ def look_up_or_load(table: Mapping[str, T], name: str, *, kind: str, expected: t
     entry = found[name]
     try:
         made: Any = entry.load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise NasError(
-            f"{kind} {name!r}: plugin {entry.value!r} cannot be loaded: {error}"
+            f"{kind} {name!r}: cannot load plugin {entry.value!r}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
         ) from None
     if not isinstance(made, expected):
         raise NasError(
@@ -81,12 +82,40 @@ def _entries(kind: str) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f"nas_search.{GROUPS[kind]}")
 
 
-def import_module(name: str) -> ModuleType:
-    """Import a module, looked up from the current folder first, as ``python -m`` does."""
+def import_module(name: str, where: str) -> ModuleType:
+    """Import a module, looked up from the current folder first, as ``python -m`` does.
+
+    Args:
+        name: Of the module.
+        where: In what it is named, for the message.
+
+    Raises:
+        NasError: It cannot be imported.
+    """
     here = str(Path.cwd())
     if not {"", here} & set(sys.path):
         sys.path.insert(0, here)
-    return importlib.import_module(name)
+    try:
+        return importlib.import_module(name)
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise NasError(
+            f"{where}: cannot import {name!r} from {here} or from where Python finds packages: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from None
+
+
+def find_attribute(found: Any, names: str, module: str, where: str) -> Any:  # noqa: ANN401 - whatever is there
+    """Return what stands in a module under a name, or under names joined by dots.
+
+    Raises:
+        NasError: It has no such name.
+    """
+    for name in names.split("."):
+        if not hasattr(found, name):
+            hint = did_you_mean(name, [each for each in dir(found) if not each.startswith("_")])
+            raise NasError(f"{where}: {module!r} has no {names!r}.{hint}")
+        found = getattr(found, name)
+    return found
 
 
 def import_attribute(path: str, where: str) -> Any:  # noqa: ANN401 - whatever is there
@@ -102,10 +131,4 @@ def import_attribute(path: str, where: str) -> Any:  # noqa: ANN401 - whatever i
     module, colon, names = path.partition(":")
     if not module or not colon or not names:
         raise NasError(f"{where}: expected package.module:name, got {path!r}")
-    try:
-        found: Any = import_module(module)
-        for name in names.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        raise NasError(f"{where}: {path!r} cannot be imported: {error}") from None
-    return found
+    return find_attribute(import_module(module, where), names, module, where)

@@ -24,7 +24,7 @@ QUANTITIES = ("params", "flops", "memory_mb", "latency_ms")
 COUNTED = ("params", "flops")  # known of a whole population at once, without a network
 
 _FULL_EFFORT = 4096
-_MEMORY_EFFORT = 256
+_MEMORY_EFFORT = 192
 
 
 class Quantities:

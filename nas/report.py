@@ -223,7 +223,8 @@ def measures_of(recipe: Recipe) -> list[str]:
     """Return what trials of a recipe hold by name beside their score, parameters and FLOPs."""
     limited = recipe.constraints.model_dump(exclude_none=True)
     objectives = [parse_objective(text).name for text in recipe.objectives or ()]
-    return [name for name in dict.fromkeys([*objectives, *limited]) if name not in COUNTED]
+    named = dict.fromkeys([*objectives, *limited])
+    return [name for name in named if name not in (*COUNTED, "score")]
 
 
 def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, Any]:

@@ -28,7 +28,10 @@ _REPAIRS = 4
 _STEPS = 60  # changes that a repair may make
 _VAIN_REPAIRS = 8  # repairs in a row without success after which the walk takes over
 _LISTED = 2**18  # a space of up to so many members is looked through before a limit is called off
+_DEAR = 1024  # with less effort than this, a look takes so long that guesses say where to look
+_GUESSED = 256  # draws that are guessed about
 _WALK_VAIN = 2_000  # members outside in a row that end a walk over a space without an order
+_WALK_EFFORTS = 2  # the same as a multiple of the effort, for any space, where a look takes long
 
 
 class InvalidAnswer(NasError, ValueError):
@@ -57,6 +60,12 @@ class Limits(Protocol):
         """Return how far each architecture is outside, ``(N,)``; 0 is within the limits.
 
         Only the order of the numbers matters: what has less is nearer.
+        """
+
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        """Return who is likely to be inside, or nearest, ``(N,)``: those with less.
+
+        Fast where :meth:`excess` takes long: it looks at nothing, and may be wrong.
         """
 
     def describe(self, arch: Arch) -> str:
@@ -115,7 +124,7 @@ class Strategy(ABC):
     nearest, until it is inside. Random draws are drawn again instead, and repaired only where 256
     in a row were outside; so they are uniform over what is inside, unless that is much less than a
     hundredth of the space. Without success for :attr:`_patience` proposals the walk goes on, and
-    passes over what is outside.
+    passes over what is outside; where looking at one takes long, it ends after many in a row.
 
     Several objectives (:meth:`pursue`) make every score a tuple of that many numbers.
 
@@ -128,6 +137,9 @@ class Strategy(ABC):
 
     learns: ClassVar[bool] = True
     """Whether what is asked depends on what was told."""
+
+    _gives_up: ClassVar[bool] = True
+    """Whether the walk ends after many members outside in a row where a look takes long."""
 
     one_score: ClassVar[str] = "it compares candidates by one score"
     """Why the strategy takes no more than one objective; empty where it takes several."""
@@ -159,7 +171,8 @@ class Strategy(ABC):
         Raises:
             Unsatisfiable: Nothing within the limits was found: not among 256 draws, nor by
                 repairing the least bad of them, nor, where the space has an order and few enough
-                members, among all of them.
+                members, among all of them. Where looking at one takes long, draws are a few, and
+                what is repaired is the best of those that were guessed to be nearest.
         """
         if self._n_asked:
             raise NasError("limits have to be set before the first candidate is asked for")
@@ -307,15 +320,15 @@ class Strategy(ABC):
         most = max(self._limits.effort // 32, 8)
         beyond = self._excess([arch])[0]
         tried = {arch}
-        for _ in range(min(_STEPS, self._limits.effort // 8)):
+        for _ in range(min(_STEPS, self._limits.effort // 16)):
             near = [other for other in self._neighbours(arch, most) if other not in tried]
             ranked = sorted(zip(self._excess(near), near, strict=True))
             new = [other for left, other in ranked if not left and other not in self._asked]
             if new:
                 return new[int(self._rng.integers(len(new)))]
+            if not ranked:  # of many neighbours, others may be drawn
+                continue
             better = sum(left < beyond for left, _ in ranked)
-            if not ranked:
-                return None
             beyond, arch = ranked[int(self._rng.integers(1 + better // 3))]
             tried.add(arch)
         return None
@@ -331,21 +344,20 @@ class Strategy(ABC):
     def _find_inside(self, limits: Limits) -> Arch:
         """Return something within the limits, or raise :class:`Unsatisfiable`."""
         least: list[tuple[float, Arch]] = []
-        size = _block(limits)
-        for _ in range(min(_VAIN_BLOCKS * _DRAWS, limits.effort) // size):
-            block = self._canonical(self.space.sample_many(size, self._rng))
+        dear = limits.effort < _DEAR
+        for block in self._first_looks(limits):
             excess = self._excess(block)
             inside = [arch for arch, beyond in zip(block, excess, strict=True) if not beyond]
             if inside:
-                return inside[0]  # a uniform draw
+                return inside[0]  # of draws, a uniform one
             least += zip(excess, block, strict=True)
         least = sorted(set(least))
-        for _, arch in least[: 2 * _REPAIRS]:
+        for _, arch in least[: 1 if dear else 2 * _REPAIRS]:
             repaired = self._repair(arch)
             if repaired is not None:
                 return repaired
         where = f"among the {self._n_looked_at:,} architectures of {self.space.name} looked at"
-        few = len(self.space) <= min(_LISTED, 64 * limits.effort)
+        few = len(self.space) <= (limits.effort if dear else _LISTED)
         members = self._listed() if few else None
         if members is not None:
             for first in range(0, len(members), 16 * _WALK_BLOCK):
@@ -358,6 +370,42 @@ class Strategy(ABC):
             f"nothing within the limits {where}; nearest is {self.space.to_str(least[0][1])}: "
             f"{limits.describe(least[0][1])}"
         )
+
+    def _first_looks(self, limits: Limits) -> Iterator[list[Arch]]:
+        """Yield blocks of draws; where a look takes long, one, and what is likely inside."""
+        dear, size = limits.effort < _DEAR, _block(limits)
+        for _ in range(1 if dear else _VAIN_BLOCKS):
+            yield self._canonical(self.space.sample_many(size, self._rng))
+        likely = self._likely(limits) if dear else []
+        for first in range(0, len(likely), size):
+            yield likely[first : first + size]
+
+    def _likely(self, limits: Limits) -> list[Arch]:
+        """Return a few that seem to be nearest: of all members, or of draws and downhill of them.
+
+        Which of equal guesses are among them is drawn.
+        """
+        guesses: dict[Arch, float] = {}
+
+        def ranked(archs: list[Arch]) -> list[tuple[float, Arch]]:
+            guessed = limits.guess(np.asarray(archs)).tolist() if archs else []
+            guesses.update(zip(archs, guessed, strict=True))
+            return sorted(zip(guessed, archs, strict=True))
+
+        members = self._listed() if len(self.space) <= _LISTED else None
+        if members is not None:
+            ranked(list(dict.fromkeys(self._canonical(members))))
+        else:
+            drawn = self._canonical(self.space.sample_many(_GUESSED, self._rng))
+            for best in ranked(drawn)[:_REPAIRS]:
+                for _ in range(_STEPS):
+                    near = ranked(self._neighbours(best[1], _GUESSED))
+                    if not near or near[0][0] >= best[0]:
+                        break
+                    best = near[0]
+        ties = self._rng.random(len(guesses)).tolist()
+        order = sorted(zip(guesses.values(), ties, guesses, strict=True))
+        return [arch for _, _, arch in order[: limits.effort // 4]]
 
     def _canonical(self, proposals: Sequence[Arch] | Population) -> list[Arch]:
         """Return the canonical forms, one per proposal."""
@@ -383,10 +431,24 @@ class Strategy(ABC):
             yield from self._spread()
             return
         start, stride = self._course()
-        for first in range(0, len(members), _WALK_BLOCK):
-            steps = np.arange(first, min(first + _WALK_BLOCK, len(members)))
+        most = self._vain_looks(len(members))
+        size = min(_WALK_BLOCK, most)
+        vain = 0
+        for first in range(0, len(members), size):
+            steps = np.arange(first, min(first + size, len(members)))
             block = self._canonical(members[(start + stride * steps) % len(members)])
-            yield from self._only_inside(block)
+            new = list(dict.fromkeys(arch for arch in block if arch not in self._asked))
+            inside = self._only_inside(new)
+            yield from inside
+            vain = 0 if inside else vain + len(new)
+            if vain >= most and self._gives_up:
+                return
+
+    def _vain_looks(self, usual: int) -> int:
+        """Return how many members outside in a row end a walk, fewer where a look takes long."""
+        if self._limits is None or self._limits.effort >= _DEAR:
+            return usual
+        return min(usual, _WALK_EFFORTS * self._limits.effort)
 
     def _listed(self) -> Population | None:
         """Return all members in the official order, None where the space has no such order."""
@@ -405,8 +467,8 @@ class Strategy(ABC):
             start.append(self._inside_for_sure)
         reached = dict.fromkeys(self._canonical(start))
         border = deque(reached)
-        vain = 0
-        while border and vain < _WALK_VAIN:
+        vain, most = 0, self._vain_looks(_WALK_VAIN)
+        while border and vain < most:
             arch = border.popleft()
             if self._only_inside([arch]):
                 vain = 0

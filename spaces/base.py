@@ -58,6 +58,20 @@ class Space(ABC):
     row_columns: tuple[str, ...] = ("arch",)
 
     @property
+    def halvings(self) -> int:
+        """How often every network halves an even height and width, so that odd ones do not fit."""
+        return 0
+
+    def check_resolution(self, resolution: int) -> None:
+        """Raise NasError unless the networks take images of this height and width."""
+        multiple = 2**self.halvings
+        if resolution < 1 or resolution % multiple:
+            raise NasError(
+                f"resolution: networks of {self.name} halve images {self.halvings} times, so it "
+                f"must be a multiple of {multiple}, got {resolution}"
+            )
+
+    @property
     @abstractmethod
     def dimensions(self) -> tuple[int, ...]:
         """Number of choices at each position, ``(D,)``."""

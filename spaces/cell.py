@@ -160,6 +160,10 @@ class CellSpace(ProductSpace):
         return tuple(len(edge.operations) for edge in self.edges)
 
     @property
+    def halvings(self) -> int:
+        return len(self.skeleton.widths) - 1
+
+    @property
     def n_nodes(self) -> int:
         """Number of nodes, input and output included."""
         return 1 + max(edge.target for edge in self.edges)

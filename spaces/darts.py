@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from spaces.base import Arch, Costs, Population, ProductSpace
 from spaces.cell import CellGraph, Operation, conv_flops, conv_params
+from spaces.cell import Kind as GraphKind
 from spaces.errors import InvalidArch
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Darts(ProductSpace):
     summary = "DARTS: two cells of four nodes, 7 operations, about 10^18 architectures"
     dimensions = tuple(size for pairs in PAIRS for size in (len(pairs), 7, 7)) * len(CELLS)
     row_columns = ("genotype",)
+    halvings = 2
     width: int = 32
     n_cells: int = 8
 
@@ -238,7 +240,7 @@ class Darts(ProductSpace):
                 edge = between[sources[:, cell, number] + 1, number + 3]
                 chosen[rows, edge] = operations[:, cell, number]
             widths = np.ones((len(population), 8))
-            yield CellGraph(_GRAPH_EDGES, _GRAPH_OPERATIONS, chosen, widths)
+            yield CellGraph(_GRAPH_EDGES, GRAPH_OPERATIONS, chosen, widths)
 
     def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
         from spaces.darts_net import DartsNetwork  # late: only a caller who builds needs torch
@@ -325,18 +327,22 @@ def _entry_costs(place: Place) -> tuple[int, int]:
     )
 
 
-_GRAPH_OPERATIONS = (
-    Operation("max_pool_3x3", "max_pool", 3),
-    Operation("avg_pool_3x3", "avg_pool", 3),
-    Operation("skip_connect", "skip"),
-    Operation("sep_conv_3x3", "conv", 3),
-    Operation("sep_conv_5x5", "conv", 5),
-    Operation("dil_conv_3x3", "conv", 3),
-    Operation("dil_conv_5x5", "conv", 5),
+_SEEN_AS: dict[Kind, GraphKind] = {
+    "avg_pool": "avg_pool",
+    "max_pool": "max_pool",
+    "skip": "skip",
+    "sep_conv": "conv",
+    "dil_conv": "conv",
+}
+
+#: What graphs of the space take the seven for, and two more.
+GRAPH_OPERATIONS = (
+    *(Operation(op.name, _SEEN_AS[op.kind], op.kernel) for op in OPERATIONS),
     Operation("conv_1x1", "conv", 1),
     Operation("none", "none"),
 )
-_SKIP, _CONV_1X1, _NONE = 2, 7, 8
+_SKIP = _NAMES.index("skip_connect")
+_CONV_1X1, _NONE = len(OPERATIONS), len(OPERATIONS) + 1
 _GRAPH_EDGES = (
     (0, 1),
     (0, 2),

@@ -35,6 +35,7 @@ class NatsSss(ProductSpace):
     name = "nats_sss"
     summary = "NATS-Bench size: 8 widths in each of 5 layers, 32,768 networks"
     dimensions = (len(WIDTHS),) * len(REDUCTIONS)
+    halvings = sum(REDUCTIONS)
 
     def to_str(self, arch: Arch) -> str:
         return ":".join(str(WIDTHS[i]) for i in self.validate(arch))

@@ -137,6 +137,10 @@ class SizedCellSpace(ProductSpace):
 
     An architecture is the operation on every edge, then width and depth of each stage, as far as
     there is a choice.
+
+    Attributes:
+        stages: From the stem on.
+        cell: The space of cells alone.
     """
 
     def __init__(self, name: str, edges: Sequence[Edge], stages: Sequence[CellStage]) -> None:
@@ -144,22 +148,26 @@ class SizedCellSpace(ProductSpace):
         self.name = name
         self.stages = tuple(stages)
         widest = tuple(stage.width[-1] for stage in stages)
-        self._cell = OwnCellSpace(name, edges, Skeleton(widest, 1))
+        self.cell = OwnCellSpace(name, edges, Skeleton(widest, 1))
         self._choices = tuple(
             choices for stage in self.stages for choices in (stage.width, stage.cells)
         )
         self.summary = (
-            f"own cells: {len(self._cell.edges)} edges, {len(self.stages)} stages of chosen size"
+            f"own cells: {len(self.cell.edges)} edges, {len(self.stages)} stages of chosen size"
         )
+
+    @property
+    def halvings(self) -> int:
+        return len(self.stages) - 1
 
     @cached_property
     def dimensions(self) -> tuple[int, ...]:
         sizes = (len(choices) for choices in self._choices if len(choices) > 1)
-        return (*self._cell.dimensions, *sizes)
+        return (*self.cell.dimensions, *sizes)
 
     def sizes(self, arch: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return width and number of cells of every stage."""
-        rest = iter(arch[len(self._cell.edges) :])
+        rest = iter(arch[len(self.cell.edges) :])
         chosen = [
             choices[next(rest)] if len(choices) > 1 else choices[0] for choices in self._choices
         ]
@@ -168,11 +176,11 @@ class SizedCellSpace(ProductSpace):
     def to_str(self, arch: Arch) -> str:
         widths, cells = self.sizes(self.validate(arch))
         stages = "-".join(f"{w}x{n}" for w, n in zip(widths, cells, strict=True))
-        return f"{self._cell.to_str(self._operations(arch))}:{stages}"
+        return f"{self.cell.to_str(self._operations(arch))}:{stages}"
 
     def from_str(self, text: str) -> Arch:
         cell, _, rest = text.rpartition(":")
-        arch = [*self._cell.from_str(cell)]
+        arch = [*self.cell.from_str(cell)]
         numbers = [part for stage in rest.split("-") for part in stage.split("x")]
         for choices, number in zip(self._choices, numbers, strict=False):
             if len(choices) > 1 and number in map(str, choices):
@@ -183,17 +191,17 @@ class SizedCellSpace(ProductSpace):
         return tuple(arch)
 
     def _operations(self, arch: Arch) -> Arch:
-        return arch[: len(self._cell.edges)]
+        return arch[: len(self.cell.edges)]
 
     def canonicalise(self, population: Population) -> Population:
-        n_edges = len(self._cell.edges)
-        cells = self._cell.canonicalise(population[:, :n_edges])
+        n_edges = len(self.cell.edges)
+        cells = self.cell.canonicalise(population[:, :n_edges])
         return np.concatenate([cells, population[:, n_edges:]], axis=1)
 
     def costs(
         self, population: Population, *, num_classes: int = 10, resolution: int = 32
     ) -> Costs:
-        n_edges = len(self._cell.edges)
+        n_edges = len(self.cell.edges)
         params = np.zeros(len(population), dtype=np.int64)
         flops = np.zeros_like(params)
         sizes, place = np.unique(population[:, n_edges:], axis=0, return_inverse=True)
@@ -229,15 +237,15 @@ class SizedCellSpace(ProductSpace):
     def _counted(
         self, cells: Population, widths: tuple[int, ...], depth: int, classes: int, size: int
     ) -> Population:
-        sized = copy(self._cell)
+        sized = copy(self.cell)
         sized.__dict__["skeleton"] = Skeleton(widths, depth)
         costs = sized.costs(cells, num_classes=classes, resolution=size)
         return np.stack([costs.params, costs.flops])
 
     def layers(self, population: Population) -> Iterator[CellGraph]:
         """Describe every cell that there is room for; one that is absent is a skip."""
-        base = self._cell.graph(population[:, : len(self._cell.edges)])
-        last = self._cell.n_nodes - 1
+        base = self.cell.graph(population[:, : len(self.cell.edges)])
+        last = self.cell.n_nodes - 1
         edges, operations = base.edges, base.operations
         if (0, last) not in edges:
             edges = (*edges, (0, last))
@@ -254,7 +262,7 @@ class SizedCellSpace(ProductSpace):
             share = sizes[:, 0, stage] / max(described.width)
             for number in range(max(described.cells)):
                 there = sizes[:, 1, stage, None] > number
-                widths = np.repeat(share[:, None], self._cell.n_nodes, axis=1)
+                widths = np.repeat(share[:, None], self.cell.n_nodes, axis=1)
                 yield CellGraph(edges, operations, np.where(there, chosen, absent), widths)
 
     def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
@@ -262,9 +270,9 @@ class SizedCellSpace(ProductSpace):
 
         valid = self.validate(arch)
         widths, cells = self.sizes(valid)
-        operations = self._cell.operations(self._operations(valid))
+        operations = self.cell.operations(self._operations(valid))
         skeleton = Skeleton(widths, 1)
-        return CellNetwork(self._cell.edges, operations, skeleton, num_classes, cells)
+        return CellNetwork(self.cell.edges, operations, skeleton, num_classes, cells)
 
 
 def cell_space(

@@ -133,6 +133,13 @@ class TransnasMacro(Space):
     def canonicalise(self, population: Population) -> Population:
         return population  # different modules are different functions
 
+    def channels(self, population: Population) -> Population:
+        """Return the channels that leave every module, ``(N, 6)``, 0 of those that are absent."""
+        return np.stack(
+            [np.where(kinds == _ABSENT, 0, after) for kinds, _, after in _modules(population)],
+            axis=1,
+        )
+
     def costs(
         self, population: Population, *, num_classes: int = 10, resolution: int = 32
     ) -> Costs:

@@ -25,6 +25,7 @@ def catalogue(
     on many networks at a time, or one by one.
     """
     from nas.design.formula import shipped_formulas
+    from nas.plugins import GROUPS, plugin_values
     from nas.predictor.shipped import describe, shipped_predictors
     from nas.proxies import PROXIES
     from nas.recipe import shipped_recipes
@@ -41,6 +42,9 @@ def catalogue(
         "data sets": {name: source.summary for name, source in DATA.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
     }
+    plugins = {name: value for kind in GROUPS for name, value in plugin_values(kind).items()}
+    if plugins:
+        tables["plugins"] = plugins
     for command in ("fit", "design", "train"):
         recipes = shipped_recipes(command)
         tables[f"recipes for nas {command}"] = {x: _summary(path) for x, path in recipes.items()}

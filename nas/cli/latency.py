@@ -95,6 +95,7 @@ def _measure(
     assert isinstance(options, MeasureOptions)
     assert isinstance(conditions, Conditions)
     where = find_space(space)
+    where.check_resolution(conditions.resolution)
     parsed = [where.from_str(text) for text in archs]
     shape = (3, conditions.resolution, conditions.resolution)
     rows = []

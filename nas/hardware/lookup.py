@@ -173,6 +173,7 @@ def fit_lookup(
         seed: Which networks.
         progress: Called with (networks timed, all).
     """
+    space.check_resolution(conditions.resolution)
     measured = MeasuredLatency(options)
     drawn = _distinct(space, fit_on + check_on, seed)
     times = np.empty(len(drawn))

@@ -379,7 +379,11 @@ def score_batch(
 
     Returns:
         One list per proxy with one entry per architecture: a finite number, or why there is none.
+
+    Raises:
+        NasError: No network of the space takes images of the resolution.
     """
+    space.check_resolution(conditions.resolution)
     table: list[list[Outcome]] = [[] for _ in specs]
     if not archs:
         return table

@@ -123,6 +123,25 @@ def test_what_nothing_satisfies_is_told_before_the_search() -> None:
         Searcher(constraints={"params": "<= 10"})
 
 
+def test_guesses_go_by_what_can_be_counted() -> None:
+    quantities = Quantities(NATS_TSS, Conditions(), Milliseconds())
+    members = np.asarray([ALL_3X3, NONE, (3, 3, 3, 0, 0, 0), (2, 0, 0, 0, 0, 0)])
+    for given, order in (
+        ({"latency_ms": "<= 1"}, [1, 3, 2, 0]),
+        ({"memory_mb": ">= 1"}, [0, 2, 3, 1]),
+        ({"memory_mb": "<= 1", "params": ">= 100000"}, [3, 2, 0, 1]),
+    ):
+        guessed = CostLimits(given, quantities).guess(members)
+        assert np.argsort(guessed, kind="stable").tolist() == order
+    assert quantities._memory == {}
+
+
+@pytest.mark.parametrize("space", ["nats_tss", "darts"])
+def test_an_impossible_memory_is_refused_after_few_runs(space: str) -> None:
+    with pytest.raises(Unsatisfiable, match=r"among the \d{2,3} architectures .*memory_mb \d"):
+        Searcher(space=space, proxy="sed", constraints={"memory_mb": "<= 0.001"}).run()
+
+
 def test_ranking_all_means_all_within_the_limits() -> None:
     searcher = Searcher(
         proxy="sed", budget=100, exhaustive="when_cheaper", constraints={"params": "<= 200000"}

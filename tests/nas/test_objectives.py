@@ -115,7 +115,9 @@ def test_the_run_folder_holds_the_front(tmp_path: Path) -> None:
     with (folder.path / TRIALS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 60
-    assert rows[0]["score"] == rows[0]["score"]
+    assert float(rows[0]["score"]) == result.trials[0].score
+    header = (folder.path / TRIALS).read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header)
     assert max(int(row["flops"]) for row in rows) <= 1e8
 
 

@@ -105,7 +105,7 @@ def test_another_text_is_another_space_for_the_cache() -> None:
         (CELLS.replace("nodes: 3", "edges: [[1, 0]]"), "edge [1, 0] does not lead to a later node"),
         (CELLS.replace("nodes: 3", "edges: [[0, 2]]"), "no edge leads to node 1"),
         (CELLS.replace("nodes: 3, ", ""), "cell: expected nodes or edges, one of the two"),
-        (CELLS.replace("kind: conv", "module: 'no_such:Thing'"), "'no_such:Thing' cannot be"),
+        (CELLS.replace("kind: conv", "module: 'no_such:Thing'"), "wide: cannot import 'no_such'"),
         ("stages: []", "name: required, but missing"),
         ("name: nats_tss\nstages: [{width: [1, 2]}]", "is the name of a space that comes with nas"),
         ("name: x\nstages: [{width: 3}]", "space x: nothing to choose"),
@@ -146,6 +146,9 @@ def test_modules_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # two on each of two cells: 8 x 8 + 8 at 32 x 32, 16 x 16 + 16 at 16 x 16
     assert costs.params - plain.params == 2 * 2 * (72 + 272)
     assert costs.flops - plain.flops == 2 * 2 * (64 * 1024 + 256 * 256)
+    net = space.build(arch)
+    assert sum(type(module).__name__ == "Twice" for module in net.modules()) == 2 * 2 * 2
+    assert costs.params[0] == sum(weight.numel() for weight in net.parameters())
     assert ProxySpec.parse("meco").route(space) == "one by one"
     twin = parse_space(CELLS, "x.yaml")  # what SED takes it for is a 3x3 convolution
     texts = ("|twice~0|+|none~0|twice~1|", "|conv_3x3~0|+|none~0|conv_3x3~1|")
@@ -177,8 +180,8 @@ def test_plugins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("importlib.metadata.entry_points", announced)
     assert find_space("nats_tss") is NATS_TSS  # what is built in cannot be replaced
-    assert plugins.plugin_names("proxy") == ["plugged"]
-    with pytest.raises(NasError, match=r"proxy 'plugged': plugin 'tests_plugin_missing:X' cannot"):
+    assert plugins.plugin_values("proxy") == {"plugged": "proxy tests_plugin_missing:X"}
+    with pytest.raises(NasError, match=r"proxy 'plugged': cannot load plugin 'tests_plugin"):
         Searcher(proxy="plugged")
     with pytest.raises(NasError, match="plugin 'searchers:EVOLUTION' calls itself 'evolution'"):
         Searcher(proxy="sed", strategy="evolution2")

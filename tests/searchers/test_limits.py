@@ -27,6 +27,10 @@ class DigitSum:
         beyond: NDArray[np.float64] = np.maximum(self.low - total, total - self.high)
         return beyond.clip(min=0.0)
 
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        guessed: NDArray[np.float64] = np.abs(population.sum(axis=1) - float(self.low))
+        return guessed
+
     def describe(self, arch: Arch) -> str:
         return f"digits add up to {sum(arch)}"
 
@@ -42,6 +46,9 @@ class Params:
     def excess(self, population: Population) -> NDArray[np.float64]:
         over = (self.space.costs(population).params - self.bound) / self.bound
         return np.asarray(np.maximum(self.sign * over, 0.0), dtype=np.float64)
+
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        return self.excess(population)
 
     def describe(self, arch: Arch) -> str:
         return "params"
@@ -128,6 +135,48 @@ def test_what_cannot_be_is_said_at_once(space: Space) -> None:
     with pytest.raises(Unsatisfiable, match=rf"nothing within the limits .*{space.name}.*: params"):
         strategy.restrict(Params(space, 10, 1))
     assert time.perf_counter() - began < 10
+
+
+class Slow(Params):
+    """A limit that takes long to look at, and a guess that is right only roughly."""
+
+    effort = 64
+
+    def guess(self, population: Population) -> NDArray[np.float64]:
+        grows: NDArray[np.float64] = np.log(self.space.costs(population).flops) * self.sign
+        return grows
+
+
+@pytest.mark.parametrize("space", list(SPACES.values()), ids=lambda space: space.name)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_where_looks_are_dear_few_are_enough(space: Space, sign: int) -> None:
+    drawn = space.canonicalise(space.sample_many(4000, np.random.default_rng(0)))
+    bound = float(np.quantile(sign * space.costs(drawn).params, 0.001)) * sign
+    limits = Slow(space, bound, sign)
+    strategy = make_strategy("evolution", space, 0)
+    strategy.restrict(limits)
+    (candidate,) = strategy.ask(1)
+    assert limits.excess(np.asarray([candidate.arch]))[0] == 0
+    assert strategy.n_looked_at <= 64
+    refused = make_strategy("evolution", space, 0)
+    with pytest.raises(Unsatisfiable, match=rf"among the \d+ architectures of {space.name} looked"):
+        refused.restrict(Slow(space, bound * 10.0 ** (-6 * sign), sign))
+    assert refused.n_looked_at <= 64  # though there are thousands in the list
+
+
+def test_a_walk_of_dear_looks_ends_but_not_that_of_exhaustive() -> None:
+    space = Toy((6,) * 4)
+    found = {}
+    for name in ("random", "exhaustive"):
+        limits = DigitSum(19, 20)
+        limits.effort = 16
+        strategy = make_strategy(name, space, 0)
+        strategy.restrict(limits)
+        found[name] = asked_of(strategy, 10), limits.looks
+    inside = {tuple(row) for row in space.canonicalise(space.all()).tolist() if sum(row) >= 19}
+    assert set(found["exhaustive"][0]) == inside
+    assert set(found["random"][0]) <= inside
+    assert found["random"][1] < found["exhaustive"][1]
 
 
 def test_of_a_space_that_can_be_listed_it_is_certain() -> None:

@@ -1,7 +1,11 @@
 """Spaces of one's own that the contract runs on beside those that come with the package."""
 
+import re
+from pathlib import Path
+
+from nas.space_file import parse_space
 from spaces import CellStage, ChainSpace, Space, Stage, cell_space, complete_edges
-from spaces.cell import Edge
+from spaces.cell import Edge, Operation
 from spaces.own_cell import OPERATIONS
 
 CHAIN = ChainSpace(
@@ -25,7 +29,25 @@ SIZED_CELLS = cell_space(
 LARGE_CELLS = cell_space(
     "own_large_cells", complete_edges(5, tuple(OPERATIONS.values())), [CellStage((8,), (1,))]
 )
+_MINE = Operation("mine", "own", 1, "spaces.cell_net:ConvBn")  # an import path, as a user gives one
+OWN_MODULES = cell_space(
+    "own_modules",
+    complete_edges(3, (*_SOME, _MINE)),
+    [CellStage((8,), (1,)), CellStage((12,), (1,))],
+)
+
+
+def _of_the_readme() -> Space:
+    """The worked example: inverted residuals of chosen width, depth, kernel and expansion."""
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    printed = re.search(
+        r"<!-- own space -->\n```yaml\n(.*?)```", readme.read_text("utf-8"), re.DOTALL
+    )
+    assert printed is not None
+    return parse_space(printed[1], "README.md")
+
 
 OWN: dict[str, Space] = {
-    space.name: space for space in (CHAIN, FIXED_CELLS, SIZED_CELLS, LARGE_CELLS)
+    space.name: space
+    for space in (CHAIN, FIXED_CELLS, SIZED_CELLS, LARGE_CELLS, OWN_MODULES, _of_the_readme())
 }

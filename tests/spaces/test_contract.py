@@ -21,6 +21,7 @@ UNORDERED = {
     "nasbench101",  # the benchmark numbers its members in no order
     "darts",  # nor are these numbered
     "own_large_cells",  # too many to be listed
+    "edge",  # nor can the README's example be
 }
 CONSTRAINED = {"nasbench101", "transnas_macro"}  # not every combination of choices is a member
 
@@ -276,7 +277,7 @@ def test_official_order(space: Space) -> None:
     assert members.shape == (len(space), len(space.dimensions))
     assert not members.flags.writeable
     assert len(np.unique(members, axis=0)) == len(space)
-    for index in (0, 1, 1234, len(space) - 1):
+    for index in (0, 1, len(space) // 3, len(space) - 1):
         assert space.at(index) == tuple(members[index].tolist())
         assert is_arch(space.at(index), space)
         assert space.index(space.at(index)) == index
@@ -313,11 +314,15 @@ def test_build_refuses_strangers(space: Space) -> None:
 
 
 @ANY_SPACE
-@pytest.mark.parametrize(("num_classes", "resolution"), [(10, 32), (100, 32), (120, 16)])
-def test_costs_are_those_of_the_network(space: Space, num_classes: int, resolution: int) -> None:
-    members = population(space)[:3]
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_costs_are_those_of_the_network(space: Space, seed: int) -> None:
+    """Random members, classes and resolutions, odd ones too where the space takes them."""
+    rng = np.random.default_rng(seed)
+    num_classes = int(rng.integers(2, 130))
+    resolution = 2**space.halvings * int(rng.integers(8, 71) // 2**space.halvings)
+    members = space.sample_many(3, rng)
     costs = space.costs(members, num_classes=num_classes, resolution=resolution)
-    for place, arch in enumerate(draws(space)[:3]):
+    for place, arch in enumerate(map(tuple, members.tolist())):
         with torch.device("meta"):  # shapes only
             net = space.build(arch, num_classes=num_classes)
             images = torch.empty((1, 3, resolution, resolution))
@@ -327,6 +332,22 @@ def test_costs_are_those_of_the_network(space: Space, num_classes: int, resoluti
         # The counter has two operations per multiply-accumulate and leaves out the biases of the
         # classifier, which the benchmark counts as one multiply-accumulate each.
         assert costs.flops[place] == counter.get_total_flops() // 2 + num_classes
+
+
+@ANY_SPACE
+def test_a_resolution_that_does_not_fit_is_refused(space: Space) -> None:
+    space.check_resolution(32)
+    for resolution in (0, -32):
+        with pytest.raises(NasError, match=f"resolution: networks of {space.name} halve"):
+            space.check_resolution(resolution)
+    if space.halvings:
+        wrong = 32 + 2**space.halvings // 2
+        with pytest.raises(NasError, match=rf"multiple of {2**space.halvings}, got {wrong}"):
+            space.check_resolution(wrong)
+        with torch.device("meta"):  # indeed
+            net = space.build(draws(space)[0]).eval()
+            with pytest.raises(RuntimeError, match=r"(?i)size|dimension"):
+                net(torch.empty((1, 3, wrong, wrong)))
 
 
 @ANY_SPACE

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from nas import Conditions, MemoryCache, NasError, Searcher
 from nas.cli import app
-from nas.hardware import LookupLatency, MeasuredLatency, TableLatency, measure_latency
+from nas.hardware import LookupLatency, MeasuredLatency, TableLatency, measure_latency, memory
 from nas.hardware import latency as latency_module
 from nas.hardware.latency import MeasureOptions, median_interval
 from nas.hardware.lookup import fit_to
 from nas.hardware.memory import peak_memory_mb
-from spaces import NATS_TSS, Population
+from spaces import NATS_TSS, SPACES, Population
 
 HEADER = "arch,edge_latency,c10_test_200\n"
 ARCHS = [(3, 3, 3, 3, 3, 3), (1, 0, 0, 3, 0, 0), (0, 0, 0, 2, 0, 0)]
@@ -174,6 +174,25 @@ def test_peak_memory_by_hand() -> None:
     assert peak_memory_mb(branches, (3, 10, 10)) == (weights + image + 3 * wide) / 1e6
     twice = peak_memory_mb(branches, (3, 10, 10), batch_size=2)
     assert twice == (weights + 2 * (image + 3 * wide)) / 1e6
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_remembered_shapes_change_no_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SPACES[name]
+    for arch in map(tuple, space.sample_many(2, np.random.default_rng(0)).tolist()):
+        with torch.device("meta"):
+            net = space.build(arch)
+        found = [peak_memory_mb(net, (3, 32, 32)) for _ in range(2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(memory, "_KNOWN", Forgetful())
+            assert found == [peak_memory_mb(net, (3, 32, 32))] * 2
+
+
+class Forgetful(dict[object, Any]):
+    """Remembers nothing, so that torch is asked about every operation."""
+
+    def get(self, key: object, default: Any = None) -> Any:
+        return default
 
 
 def test_the_command_times_and_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
