@@ -23,12 +23,21 @@ class ConvBn(nn.Sequential):
 class ConvBnRelu6(nn.Sequential):
     """Bias-free convolution, batch-norm, ReLU6."""
 
-    def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(c_out),
+            nn.ReLU6(inplace=True),
+        )
+
+
+class DepthwiseBnRelu6(nn.Sequential):
+    """Bias-free depthwise convolution, batch-norm, ReLU6."""
+
+    def __init__(self, c: int, kernel: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(c, c, kernel, stride, kernel // 2, groups=c, bias=False),
+            nn.BatchNorm2d(c),
             nn.ReLU6(inplace=True),
         )
 
@@ -45,7 +54,7 @@ class InvertedResidual(nn.Module):
         hidden = block.c_in * block.expansion
         expands = block.expansion > 1
         self.expand = ConvBnRelu6(block.c_in, hidden, 1) if expands else nn.Identity()
-        self.depthwise = ConvBnRelu6(hidden, hidden, block.kernel, block.stride, hidden)
+        self.depthwise = DepthwiseBnRelu6(hidden, block.kernel, block.stride)
         self.project = ConvBn(hidden, block.c_out)
         self.is_residual = block.is_residual
         kind = "Inverted" if expands else "Separable"

@@ -59,7 +59,13 @@ class Vertex(nn.Module):
 
 
 class Module(nn.Module):
-    """One cell: what feeds the output is concatenated, the projected input is added."""
+    """One cell: what feeds the output is concatenated, the projected input is added.
+
+    Attributes:
+        title: What it is called where its code is written out.
+    """
+
+    title = "Cell"
 
     def __init__(
         self, matrix: NDArray[np.bool_], operations: Sequence[Operation], c_in: int, c_out: int
