@@ -175,9 +175,7 @@ class Blocks:
         def note(module: nn.Module, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:  # noqa: ANN401
             self._called.setdefault(id(module), ((*args, *kwargs.values()), result))
 
-        hooks = [
-            each.register_forward_hook(note, with_kwargs=True) for each in network.modules()
-        ]
+        hooks = [each.register_forward_hook(note, with_kwargs=True) for each in network.modules()]
         try:
             network(batch)
         finally:
@@ -238,7 +236,10 @@ class Blocks:
         if not module.state_dict() and len(children) == 1 and _passes_on(found.code):
             self._wrapped[id(module)] = next(iter(children.values()))
             return None
-        for name, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+        for name, value in (
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        ):
             if name in module.state_dict():
                 found.init.append((name, _tensor(value, name)))
         for name, child in children.items():
@@ -266,9 +267,7 @@ class Blocks:
     def _is_something(self, child: nn.Module) -> bool:
         return not isinstance(child, nn.Identity | Zero)
 
-    def _items(
-        self, children: Sequence[tuple[str, nn.Module]], prefix: str
-    ) -> tuple[Arg, ...]:
+    def _items(self, children: Sequence[tuple[str, nn.Module]], prefix: str) -> tuple[Arg, ...]:
         return tuple(Arg(self._made_by(child), prefix.format(name)) for name, child in children)
 
     def _sequence(self, module: nn.Sequential) -> Expr:
@@ -317,7 +316,7 @@ def _layer(module: nn.Module) -> Expr:
             value = value is not None and value is not False
         if value is told.empty:
             raise NasError(f"nn.{kind.__name__} cannot be written out as Python: no {name} in it")
-        if name == "stride" and told.default is None and value == getattr(module, "kernel_size"):
+        if name == "stride" and told.default is None and value == module.kernel_size:
             value = None
         if isinstance(value, tuple) and len(set(value)) == 1 and len(value) > 1:
             value = value[0]
@@ -345,9 +344,7 @@ def _plain(value: object, kind: type) -> Expr:
 def _parametrise(block: Block, arguments: dict[str, Any]) -> None:
     """Find the arguments of a class, and write its code with them."""
     columns = list(zip(*(instance.numbers() for instance in block.instances), strict=True))
-    found = [
-        _Column(column[0].role, tuple(hole.value for hole in column)) for column in columns
-    ]
+    found = [_Column(column[0].role, tuple(hole.value for hole in column)) for column in columns]
     known = _Known(block, arguments, found)
     texts = iter([known.text(column) for column in found])
     first = block.instances[0]
@@ -376,9 +373,7 @@ class _Known:
     Channels are never written as numbers inside a block, so that it can be made of another width.
     """
 
-    def __init__(
-        self, block: Block, arguments: dict[str, Any], columns: Sequence[_Column]
-    ) -> None:
+    def __init__(self, block: Block, arguments: dict[str, Any], columns: Sequence[_Column]) -> None:
         self._is_root = bool(arguments)
         self._names: dict[str, dict[tuple[int, ...], str]] = {}  # kind, values: name
         here = self._of("c")
@@ -387,7 +382,9 @@ class _Known:
                 here.setdefault(values, name)
         asked = [x for x in columns if self._is_named(x)]
         for column in sorted(asked, key=lambda x: _kind(x.role) not in ("c", "kernel")):
-            alike = [x for x in asked if (_kind(x.role), x.values) == (_kind(column.role), column.values)]
+            alike = [
+                x for x in asked if (_kind(x.role), x.values) == (_kind(column.role), column.values)
+            ]
             often = len(alike) > _FEW
             if self._known(column) is None or (often and not self._is_exact(column)):
                 names = self._of(_kind(column.role))
@@ -447,9 +444,7 @@ def _kind(role: str) -> str:
     return "c" if role in ("c_in", "c_out", "c", "hidden", "n") or role.startswith("c_") else role
 
 
-def _at_the_ends(
-    block: Block, arguments: dict[str, Any]
-) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _at_the_ends(block: Block, arguments: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield what comes and goes, in channels: the arguments that a reader expects first."""
     if arguments:
         yield from ((name, tuple(values)) for name, values in arguments.items())
@@ -480,7 +475,8 @@ def class_lines(block: Block, signature: Sequence[str] = ()) -> list[str]:
     about = about.split("\n\n")[0].replace("\\", "\\\\")
     found += [*(f"    {line}".rstrip() for line in f'"""{about}"""'.splitlines()), ""]
     given = signature or [
-        f"{p.name}: int" + ("" if p.default is None else f" = {p.default}") for p in block.parameters
+        f"{p.name}: int" + ("" if p.default is None else f" = {p.default}")
+        for p in block.parameters
     ]
     head = Bracket("def __init__", tuple(map(Arg, ("self", *given))))
     found += lines(head, 4, after=" -> None:")

@@ -97,7 +97,9 @@ def filled(expr: Expr, fill: Callable[[Hole], Expr]) -> Expr:
         head = filled(expr.head, fill)
         args = tuple(Arg(filled(arg.value, fill), arg.prefix, arg.default) for arg in expr.args)
         return Bracket(
-            head, tuple(x for x in args if x.default is None or x.value != str(x.default)), expr.ends
+            head,
+            tuple(x for x in args if x.default is None or x.value != str(x.default)),
+            expr.ends,
         )
     return expr
 

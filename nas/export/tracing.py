@@ -1,4 +1,4 @@
-"""The code of one block's ``forward``: as its author wrote it, or the operations that it really does.
+"""The code of a block's ``forward``: as its author wrote it, or the operations that it really does.
 
 A ``forward`` that only calls its children is taken over as it is. One that looks things up, decides
 or loops is traced (``torch.fx``) and written down as straight-line code: without copies, without
@@ -76,11 +76,10 @@ def as_written(module: nn.Module) -> Forward | None:
     for node in ast.walk(method):
         if isinstance(node, _DECIDES):
             return None
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id == "self":
-                if not _does_something(children.get(node.attr)):
-                    return None
-                reads.add(node.attr)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
+            if not _does_something(children.get(node.attr)):
+                return None
+            reads.add(node.attr)
     if not _names(method) <= _KNOWN:
         return None
     text = source.splitlines()[method.body[0].lineno - 1 :]
@@ -181,7 +180,7 @@ def traced(
     except Exception as error:  # noqa: BLE001 - whatever the module's code makes of the tracer
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NasError(
-            f"{what}.forward cannot be written out as Python, for torch.fx cannot trace it: {reason}"
+            f"{what}.forward cannot be written out as Python: torch.fx cannot trace it: {reason}"
         ) from None
     return _Writer(module, graph, _value_names(variables)).written()
 
@@ -325,9 +324,7 @@ class _Writer:
     def _index(self, part: Any) -> Expr:  # noqa: ANN401 - whatever an index may be
         if not isinstance(part, slice):
             return self._operand(part)
-        start, stop = (
-            "" if end is None else self._operand(end) for end in (part.start, part.stop)
-        )
+        start, stop = ("" if end is None else self._operand(end) for end in (part.start, part.stop))
         step: Expr = "" if part.step is None else Joined((":", self._operand(part.step)))
         return Joined((start, ":", stop, step))
 
