@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spaces.cell import Edge, Operation, Skeleton
+from spaces.own_net import own_module
 
 
 class ReluConvBn(nn.Module):
@@ -95,6 +96,8 @@ def _operation(op: Operation, c_in: int, c_out: int) -> nn.Module:
         return nn.Identity() if c_in == c_out else ConvBn(c_in, c_out)
     if op.kind == "conv":
         return ReluConvBn(c_in, c_out, op.kernel)
+    if op.kind == "own":
+        return own_module(op.path, c_in, c_out)
     return Pool(op.kind, op.kernel)
 
 

@@ -42,8 +42,8 @@ from nas.seeds import seeded_torch, torch_generator
 from nas.space_file import find_space
 from spaces.errors import NasError, look_up
 
-EXACT = 1e-5  # difference that another order of the same kernels may make, of the logits' spread
-OTHER = 1e-4  # and that other kernels may make
+SAME = 1e-4  # difference that the same kernels in another order may make, of the logits' spread
+OTHER = 1e-3  # and that other kernels may make
 BATCHES = (1, 3)
 SETTLING = 8  # random images whose statistics the batch-norms of an untrained network take
 
@@ -344,7 +344,7 @@ def _check_torch(model: Model, folder: Path) -> str:
     for n in BATCHES:
         images = model.images(n)
         with torch.no_grad():
-            offs.append(compare("torch", program(images), model.network(images), EXACT))
+            offs.append(compare("torch", program(images), model.network(images), SAME))
     return _agreement(offs, f"batches of {BATCHES[0]} and {BATCHES[1]}")
 
 
@@ -462,7 +462,7 @@ def _check_python(model: Model, folder: Path) -> str:
         with torch.no_grad(), seeded_torch(model.seed, "export", "check"):
             expected = original.train(mode)(images)
         with torch.no_grad(), seeded_torch(model.seed, "export", "check"):
-            offs.append(compare("python", network.train(mode)(images), expected, EXACT))
+            offs.append(compare("python", network.train(mode)(images), expected, SAME))
     return _agreement(offs, "same names of weights; evaluation and train mode")
 
 

@@ -183,11 +183,11 @@ def load_weights(
     own = network.state_dict()
     missing = [key for key in own if key not in state]
     if missing and not any(key not in own for key in state):
-        dead = dead_modules(network, in_chans)
-        if all(any(key.startswith(f"{name}.") for name in dead) for key in missing):
+        dead = tuple(f"{name}." for name in dead_modules(network, in_chans))
+        missing = [key for key in missing if not key.startswith(dead)]
+        if not missing:
             without_dead(network, in_chans)
             own = network.state_dict()
-            missing = [key for key in own if key not in state]
     faults = [f"{key} is missing" for key in missing]
     faults += [f"{key} is not the network's" for key in state if key not in own]
     faults += [
@@ -211,14 +211,22 @@ def _shape(tensor: Tensor) -> str:
 def dead_modules(network: nn.Module, in_chans: int) -> list[str]:
     """Return the modules with weights whose results the logits do not depend on.
 
-    Stem, body and head of a network are never among them.
+    Stem, body and head of a network are never among them, nor what changes the shape of maps: in
+    the place of a dead module stands a copy, and the network has to run with it.
     """
     shadow = copy.deepcopy(network).to("meta").train()
     results: dict[str, Tensor] = {}
     for name, module in shadow.named_modules():
         if "." in name and any(True for _ in module.parameters()):
             module.register_forward_hook(_noting(results, name))
-    logits = shadow(torch.empty((2, in_chans, 64, 64), device="meta"))
+    try:
+        with torch.enable_grad():
+            logits = shadow(torch.empty((2, in_chans, 64, 64), device="meta"))
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise NasError(
+            f"the network cannot run on shapes alone (torch's meta device): {reason}"
+        ) from None
     grown = {name: result for name, result in results.items() if result.requires_grad}
     if not grown:
         return []
@@ -231,7 +239,8 @@ def dead_modules(network: nn.Module, in_chans: int) -> list[str]:
 
 def _noting(results: dict[str, Tensor], name: str) -> Any:  # noqa: ANN401 - torch's type of a hook
     def note(module: nn.Module, args: object, result: object) -> None:
-        if isinstance(result, Tensor):
+        given = args[0] if isinstance(args, tuple) and args else None
+        if isinstance(given, Tensor) and isinstance(result, Tensor) and given.shape == result.shape:
             results[name] = result
 
     return note
