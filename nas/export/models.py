@@ -221,7 +221,7 @@ def dead_modules(network: nn.Module, in_chans: int) -> list[str]:
             module.register_forward_hook(_noting(results, name))
     try:
         with torch.enable_grad():
-            logits = shadow(torch.empty((2, in_chans, 64, 64), device="meta"))
+            total = shadow(torch.empty((2, in_chans, 64, 64), device="meta")).sum()
     except (RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise NasError(
@@ -230,9 +230,9 @@ def dead_modules(network: nn.Module, in_chans: int) -> list[str]:
     grown = {name: result for name, result in results.items() if result.requires_grad}
     if not grown:
         return []
-    if not logits.requires_grad:
+    if not total.requires_grad:
         return list(grown)
-    gradients = torch.autograd.grad(logits.sum(), list(grown.values()), allow_unused=True)
+    gradients = torch.autograd.grad(total, list(grown.values()), allow_unused=True)
     dead = [name for name, gradient in zip(grown, gradients, strict=True) if gradient is None]
     return [name for name in dead if not any(name.startswith(f"{other}.") for other in dead)]
 

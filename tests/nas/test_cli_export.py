@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import nas
 from nas.cli import app, search_app
 from nas.export import formats
+from nas.export.source import module_source
 from spaces import SPACES
 
 RUNNER = CliRunner()
@@ -305,7 +306,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
 def test_a_module_that_computes_something_else_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = formats.module_source
+    written = module_source
 
     def wrong(*args: Any, **kwargs: Any) -> str:
         text = written(*args, **kwargs)

@@ -220,7 +220,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights = torch.sigmoid(self.squeeze(x.mean(dim=(2, 3))))
-        out = self.conv(x * weights[:, :, None, None])
+        out: Tensor = self.conv(x * weights[:, :, None, None])
         if self.twice:
             out = out - torch.relu(x) / 2
         return out * self.scale.reshape(1, -1, 1, 1)
