@@ -105,6 +105,16 @@ class Parameter:
     values: tuple[int, ...]
     default: int | None = None
 
+    @property
+    def prefix(self) -> str:
+        """What stands before it in a call: channels and kernels are given by their place."""
+        return "" if _kind(self.name.rstrip("0123456789")) in ("c", "kernel") else f"{self.name}="
+
+    @property
+    def declared(self) -> str:
+        """What stands in the signature."""
+        return f"{self.name}: int" + ("" if self.default is None else f" = {self.default}")
+
 
 @dataclass
 class Block:
@@ -114,11 +124,13 @@ class Block:
         name: Of it.
         instances: The modules that it makes.
         parameters: Its arguments.
+        like: A class that differs in few of its children only.
     """
 
     name: str
     instances: list[Instance]
     parameters: list[Parameter] = field(default_factory=list)
+    like: Block | None = None
 
     def made(self, place: int) -> Bracket:
         """Return the call that makes an instance."""
@@ -127,7 +139,7 @@ class Block:
             tuple(
                 Arg(
                     Hole(parameter.values[place], parameter.name.rstrip("0123456789")),
-                    "" if parameter.default is None else f"{parameter.name}=",
+                    parameter.prefix,
                     parameter.default,
                 )
                 for parameter in self.parameters
@@ -207,6 +219,8 @@ class Blocks:
         for instances in groups.values():
             block = Block(self._name(instances[0]), instances)
             _parametrise(block, self._arguments if root else {})
+            if not root:
+                block.like = next((x for x in self.all if _are_alike(x, block)), None)
             self.all.append(block)
             for place, instance in enumerate(instances):
                 self._made[id(instance.module)] = block, place
@@ -415,6 +429,8 @@ class _Known:
                     return f"{name} // {factor}"
                 if tuple(factor * each for each in values) == column.values:
                     return f"{factor} * {name}"
+                if kind == "padding" and tuple(each - 1 for each in values) == column.values:
+                    return f"{name} - 1"  # of a dilation of 2
         return None
 
     def _new_name(self, role: str) -> str:
@@ -461,6 +477,26 @@ def _at_the_ends(block: Block, arguments: dict[str, Any]) -> Iterator[tuple[str,
     yield "c_out", going
 
 
+def _are_alike(first: Block, second: Block) -> bool:
+    """Tell whether two classes differ in no more than a third of their children."""
+    one, other = (block.instances[0] for block in (first, second))
+    same_form = (
+        first.like is None
+        and type(one.module) is type(other.module)
+        and one.code is not None
+        and one.code == other.code
+        and [p.declared for p in first.parameters] == [p.declared for p in second.parameters]
+        and [name for name, _ in one.init] == [name for name, _ in other.init]
+    )
+    return same_form and 0 < 3 * len(_differing(first, second)) <= len(one.init)
+
+
+def _differing(first: Block, second: Block) -> list[tuple[str, Expr]]:
+    """Return the children of the second class that the first has not."""
+    known = first.instances[0].init
+    return [child for child in second.instances[0].init if child not in known]
+
+
 def class_lines(block: Block, signature: Sequence[str] = ()) -> list[str]:
     """Return the code of a class.
 
@@ -470,32 +506,39 @@ def class_lines(block: Block, signature: Sequence[str] = ()) -> list[str]:
     """
     first = block.instances[0]
     sequential = first.code is None
-    found = [f"class {block.name}(nn.{'Sequential' if sequential else 'Module'}):"]
+    base = f"nn.{'Sequential' if sequential else 'Module'}"
+    found = [f"class {block.name}({block.like.name if block.like else base}):"]
     about = inspect.getdoc(type(first.module)) or f"One {block.name}."
     about = about.split("\n\n")[0].replace("\\", "\\\\")
     found += [*(f"    {line}".rstrip() for line in f'"""{about}"""'.splitlines()), ""]
-    given = signature or [
-        f"{p.name}: int" + ("" if p.default is None else f" = {p.default}")
-        for p in block.parameters
-    ]
+    given = signature or [parameter.declared for parameter in block.parameters]
     head = Bracket("def __init__", tuple(map(Arg, ("self", *given))))
     found += lines(head, 4, after=" -> None:")
     if sequential:
         children = [expr for _, expr in first.init]
         return found + lines(call("super().__init__", *children), 8)
-    found.append("        super().__init__()")
-    buffers = dict(first.module.named_buffers(recurse=False))
-    for name, expr in first.init:
-        if name in buffers:
-            found += lines(call("self.register_buffer", f'"{name}"', expr), 8)
-        else:
-            found += lines(_head(expr), 8, f"self.{name} = ")
+    if block.like is not None:
+        passed = [p.prefix + p.name for p in block.parameters]
+        found += lines(call("super().__init__", *passed), 8)
+        return found + _init_lines(first, _differing(block.like, block))
+    found += ["        super().__init__()", *_init_lines(first, first.init)]
     assert first.code is not None
     typed = [Arg(f"{arg}: Tensor") for arg in first.code.args]
     found += ["", *lines(Bracket("def forward", (Arg("self"), *typed)), 4, after=" -> Tensor:")]
     found += first.code.source
     for statement in first.code.body:
         found += lines(statement.expr, 8, statement.before)
+    return found
+
+
+def _init_lines(instance: Instance, children: Sequence[tuple[str, Expr]]) -> list[str]:
+    buffers = dict(instance.module.named_buffers(recurse=False))
+    found: list[str] = []
+    for name, expr in children:
+        if name in buffers:
+            found += lines(call("self.register_buffer", f'"{name}"', expr), 8)
+        else:
+            found += lines(_head(expr), 8, f"self.{name} = ")
     return found
 
 

@@ -12,6 +12,7 @@ from nas.export.models import BEST
 from nas.jobs import WEIGHTS, TrainingFolder, load_train_recipe
 from nas.run_folder import RECIPE, RESULT
 from nas.space_file import find_space
+from nas.wording import number_text
 from spaces.errors import NasError
 
 _TRAININGS = ("training", "verification")  # folders in that of a search
@@ -114,7 +115,7 @@ def _of_search(run: Path, result: dict[str, Any], rank: int) -> Chosen:
     proxy = recipe["proxy"]["name"] if recipe.get("proxy") else "predicted accuracy"
     origin = (
         f"Place {rank} of the search {result['name']!r}, seed {recipe['seed']}: {proxy} "
-        f"{row['score']:.6g}, of {result['n_trials']:,} architectures."
+        f"{number_text(row['score'])}, of {result['n_trials']:,} architectures."
     )
     place = _place(run, recipe["space"])
     for name in _TRAININGS:
