@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nas.engine import Searcher as Searcher
     from nas.engine import Trial as Trial
     from nas.engine import search as search
+    from nas.export.models import create_model as create_model
+    from nas.export.models import load_model as load_model
     from nas.features import GraphFeatures as GraphFeatures
     from nas.features import graph_features as graph_features
     from nas.jobs import Training as Training
@@ -45,6 +47,8 @@ _HOMES = {
     "Searcher": "nas.engine",
     "Trial": "nas.engine",
     "search": "nas.engine",
+    "create_model": "nas.export.models",
+    "load_model": "nas.export.models",
     "GraphFeatures": "nas.features",
     "graph_features": "nas.features",
     "Training": "nas.jobs",

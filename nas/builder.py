@@ -17,34 +17,28 @@ _BUILDER = string.Template('''\
     network = build()        # freshly initialised
     network = load()         # with the weights in best.safetensors, once it is trained
                              # (nas train RUN --recipe ...)
+
+Its code, which needs torch only: nas export RUN --format python
 """
 
 from pathlib import Path
 
 from torch import nn
 
-from nas.space_file import find_space
+from nas import create_model
 
-SPACE = $space
-ARCH = $arch
-NUM_CLASSES = $num_classes
+HERE = Path(__file__).parent
+MODEL = $model
 
 
-def build(num_classes: int = NUM_CLASSES) -> nn.Module:
+def build(num_classes: int = $num_classes, in_chans: int = 3) -> nn.Module:
     """Return the full-size network, freshly initialised."""
-    space = find_space($place)
-    return space.build(space.from_str(ARCH), num_classes=num_classes)
+    return create_model(MODEL, num_classes=num_classes, in_chans=in_chans)
 
 
-def load(
-    path: Path = Path(__file__).with_name("best.safetensors"), num_classes: int = NUM_CLASSES
-) -> nn.Module:
+def load(path: Path = HERE / "best.safetensors", num_classes: int = $num_classes) -> nn.Module:
     """Return the network with trained weights, in evaluation mode."""
-    from safetensors.torch import load_model
-
-    network = build(num_classes)
-    load_model(network, path)
-    return network.eval()
+    return create_model(MODEL, num_classes=num_classes, pretrained=path).eval()
 
 
 if __name__ == "__main__":
@@ -67,12 +61,13 @@ def builder(name: str, what: str, space: str, row: Mapping[str, Any], num_classe
         row: Its ``arch`` (official string), ``params`` and ``flops``.
         num_classes: Width of the classifier.
     """
+    arch = row["arch"]
     return _BUILDER.substitute(
         name=name,
         what=what.replace("\\", "/").replace('"', "'"),  # a file's name must not end the docstring
         costs=costs_text(row["params"], row["flops"]),
-        space=repr(SPACE if is_file(space) else space),
-        place="str(Path(__file__).with_name(SPACE))" if is_file(space) else "SPACE",
-        arch=repr(row["arch"]),
+        model=f'str(HERE / "{SPACE}") + {f"/{arch}"!r}'
+        if is_file(space)
+        else repr(f"{space}/{arch}"),
         num_classes=num_classes,
     )

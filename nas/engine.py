@@ -230,13 +230,15 @@ class ResultArch:
     space: Space = field(repr=False)
     num_classes: int = field(repr=False)
 
-    def build(self, *, num_classes: int | None = None) -> nn.Module:
+    def build(self, *, num_classes: int | None = None, in_chans: int = 3) -> nn.Module:
         """Return the full-size network, freshly initialised, in train mode.
 
         Args:
-            num_classes: Width of the classifier; by default that of the search.
+            num_classes: Width of the classifier, 0 for none; by default that of the search.
+            in_chans: Channels of the images.
         """
-        return self.space.build(self.arch, num_classes=num_classes or self.num_classes)
+        classes = self.num_classes if num_classes is None else num_classes
+        return self.space.build(self.arch, num_classes=classes, in_chans=in_chans)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from nas import plain_yaml
-from nas.builder import builder
+from nas.builder import SPACE, builder, is_file
 from nas.recipe import (
     Choice,
     Kind,
@@ -595,6 +595,8 @@ def _leave(
         what = f"trained to {row['accuracy']:.2f} % on {summary['data']['name']}"
         text = builder(recipe.name, what, recipe.space, row, len(summary["data"]["classes"]))
         folder.write("best.py", text)
+        if is_file(recipe.space):  # a copy, so that best.py rebuilds what was trained
+            folder.write(SPACE, Path(recipe.space).read_text(encoding="utf-8"))
     folder.write(RESULT, as_json(summary))  # last: it says that the rest is there
 
 

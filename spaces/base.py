@@ -238,10 +238,16 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         """Return the full-size network of the benchmark, freshly initialised, in train mode.
 
-        It maps ``(N, 3, H, W)`` images to ``(N, num_classes)`` logits.
+        It maps ``(N, in_chans, H, W)`` images to ``(N, num_classes)`` logits.
+
+        Args:
+            arch: A member.
+            num_classes: Width of the classifier; 0 leaves it out, so that the network returns the
+                pooled features ``(N, F)``.
+            in_chans: Channels of the images.
         """
 
     def thin(self) -> Space:

@@ -372,11 +372,15 @@ class CellSpace(ProductSpace):
         space.__dict__["skeleton"] = Skeleton(widths=(1,) * len(self.skeleton.widths), cells=1)
         return space
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.cell_net import CellNetwork  # late: only a caller who builds needs torch
 
         return CellNetwork(
-            self.edges, self.operations(self.validate(arch)), self.skeleton, num_classes
+            self.edges,
+            self.operations(self.validate(arch)),
+            self.skeleton,
+            num_classes,
+            in_chans=in_chans,
         )
 
 

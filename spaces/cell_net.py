@@ -1,6 +1,6 @@
 """The NATS-Bench networks as ``nn.Module``, with the benchmark's layers and initialisation.
 
-Dong et al. 2021, https://arxiv.org/abs/2009.00437. Images ``(N, 3, H, W)`` in, logits ``(N, K)``
+Dong et al. 2021, https://arxiv.org/abs/2009.00437. Images ``(N, C, H, W)`` in, logits ``(N, K)``
 out. Modules of one architecture are named by their place, not by a running number (``edge02`` is
 the edge from node 0 to node 2), so that two architectures of one space share the names, and thus
 the seeded weights, of what they have in common.
@@ -57,6 +57,11 @@ class Zero(nn.Module):
         return x.new_zeros((x.shape[0], self.c_out, *x.shape[2:]))
 
 
+def classifier(c_in: int, num_classes: int) -> nn.Module:
+    """Return a linear head; for 0 classes what returns the features as they come."""
+    return nn.Linear(c_in, num_classes) if num_classes else nn.Identity()
+
+
 class ConvBn(nn.Module):
     """A 1x1 convolution and batch-norm without ReLU: the skip that changes the width."""
 
@@ -97,12 +102,17 @@ def _operation(op: Operation, c_in: int, c_out: int) -> nn.Module:
 
 
 class Cell(nn.Module):
-    """A directed acyclic graph of operations; a node is the sum of its incoming edges."""
+    """A directed acyclic graph of operations; a node is the sum of its incoming edges.
+
+    Attributes:
+        title: What it is called where its code is written out: cells of one title are alike.
+    """
 
     def __init__(
         self, edges: Sequence[Edge], operations: Sequence[Operation], c_in: int, c_out: int
     ) -> None:
         super().__init__()
+        self.title = "Cell" if c_in == c_out else "ResizingCell"
         self.routes = [(edge.source, edge.target) for edge in edges]
         for edge, op in zip(edges, operations, strict=True):
             source = c_in if edge.source == 0 else c_out
@@ -119,15 +129,17 @@ class Cell(nn.Module):
 class _Network(nn.Module):
     """Stem, body, BN-ReLU, global average pooling, linear head."""
 
-    def __init__(self, body: nn.Module, first: int, last: int, num_classes: int) -> None:
+    def __init__(
+        self, body: nn.Module, first: int, last: int, num_classes: int, in_chans: int
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, first, 3, padding=1, bias=False), nn.BatchNorm2d(first)
+            nn.Conv2d(in_chans, first, 3, padding=1, bias=False), nn.BatchNorm2d(first)
         )
         self.body = body
         self.last = nn.Sequential(nn.BatchNorm2d(last), nn.ReLU(inplace=True))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(last, num_classes)
+        self.classifier = classifier(last, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.last(self.body(self.stem(images)))
@@ -145,6 +157,8 @@ class CellNetwork(_Network):
         skeleton: Skeleton,
         num_classes: int,
         cells: Sequence[int] = (),
+        *,
+        in_chans: int = 3,
     ) -> None:
         """Build it.
 
@@ -152,8 +166,9 @@ class CellNetwork(_Network):
             edges: Of the cell.
             operations: On its edges.
             skeleton: What stands around the cells.
-            num_classes: Width of the classifier.
+            num_classes: Width of the classifier; 0 leaves it out.
             cells: Cells of each stage, where they are not those of the skeleton.
+            in_chans: Channels of the images.
         """
         body = nn.Sequential()
         widths = skeleton.widths
@@ -163,7 +178,7 @@ class CellNetwork(_Network):
             number = cells[stage] if cells else skeleton.cells
             repeated = [Cell(edges, operations, width, width) for _ in range(number)]
             body.add_module(f"stage{stage}", nn.Sequential(*repeated))
-        super().__init__(body, widths[0], widths[-1], num_classes)
+        super().__init__(body, widths[0], widths[-1], num_classes, in_chans)
 
 
 class SizeNetwork(_Network):
@@ -176,6 +191,7 @@ class SizeNetwork(_Network):
         widths: Sequence[int],
         reductions: Sequence[bool],
         num_classes: int,
+        in_chans: int = 3,
     ) -> None:
         body = nn.Sequential()
         before = widths[0]
@@ -185,4 +201,4 @@ class SizeNetwork(_Network):
             )
             body.add_module(f"layer{layer}", block)
             before = width
-        super().__init__(body, widths[0], widths[-1], num_classes)
+        super().__init__(body, widths[0], widths[-1], num_classes, in_chans)

@@ -290,11 +290,11 @@ class ChainSpace(ProductSpace):
                 yield CellGraph(_BLOCK_EDGES, operations, chosen, widths)
             before = after
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.chain_net import ChainNetwork  # late: only a caller who builds needs torch
 
         blocks = self.blocks(self.validate(arch))
-        return ChainNetwork(blocks, self.stem, self.head, num_classes)
+        return ChainNetwork(blocks, self.stem, self.head, num_classes, in_chans)
 
 
 _BLOCK_EDGES = ((0, 1), (1, 2), (2, 3), (0, 3))

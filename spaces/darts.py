@@ -242,12 +242,12 @@ class Darts(ProductSpace):
             widths = np.ones((len(population), 8))
             yield CellGraph(_GRAPH_EDGES, GRAPH_OPERATIONS, chosen, widths)
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.darts_net import DartsNetwork  # late: only a caller who builds needs torch
 
         valid = self.validate(arch)
         cells = [self.edges(valid, cell) for cell in range(len(CELLS))]
-        return DartsNetwork(cells, self.width, self.n_cells, num_classes)
+        return DartsNetwork(cells, self.width, self.n_cells, num_classes, in_chans)
 
 
 _TEXT = re.compile(

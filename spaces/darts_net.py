@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from spaces.cell_net import classifier
 from spaces.darts import CONCAT, NODES, OPERATIONS, DartsOperation, Place, places
 
 
@@ -43,11 +44,37 @@ class FactorizedReduce(nn.Module):
         return out
 
 
-def _separable(c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
-    """Return ReLU, depthwise convolution, pointwise convolution, batch-norm."""
+def _depthwise(c: int, kernel: int, stride: int, dilation: int = 1) -> nn.Conv2d:
     padding = dilation * (kernel // 2)
-    depthwise = nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False)
-    return [nn.ReLU(), depthwise, nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c)]
+    return nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False)
+
+
+class SeparableConv(nn.Sequential):
+    """ReLU, depthwise convolution, pointwise convolution, batch-norm, all of it twice."""
+
+    def __init__(self, c: int, kernel: int, stride: int) -> None:
+        super().__init__(
+            nn.ReLU(),
+            _depthwise(c, kernel, stride),
+            nn.Conv2d(c, c, 1, bias=False),
+            nn.BatchNorm2d(c),
+            nn.ReLU(),
+            _depthwise(c, kernel, 1),
+            nn.Conv2d(c, c, 1, bias=False),
+            nn.BatchNorm2d(c),
+        )
+
+
+class DilatedConv(nn.Sequential):
+    """ReLU, dilated depthwise convolution, pointwise convolution, batch-norm."""
+
+    def __init__(self, c: int, kernel: int, stride: int) -> None:
+        super().__init__(
+            nn.ReLU(),
+            _depthwise(c, kernel, stride, dilation=2),
+            nn.Conv2d(c, c, 1, bias=False),
+            nn.BatchNorm2d(c),
+        )
 
 
 def _operation(operation: DartsOperation, c: int, stride: int) -> nn.Module:
@@ -58,17 +85,22 @@ def _operation(operation: DartsOperation, c: int, stride: int) -> nn.Module:
     if operation.kind == "skip":
         return nn.Identity() if stride == 1 else FactorizedReduce(c, c)
     if operation.kind == "dil_conv":
-        return nn.Sequential(*_separable(c, operation.kernel, stride, 2))
-    return nn.Sequential(
-        *_separable(c, operation.kernel, stride, 1), *_separable(c, operation.kernel, 1, 1)
-    )
+        return DilatedConv(c, operation.kernel, stride)
+    return SeparableConv(c, operation.kernel, stride)
 
 
 class Cell(nn.Module):
-    """Two inputs, four nodes, their concatenation."""
+    """Two inputs, four nodes, their concatenation.
+
+    Attributes:
+        title: What it is called where its code is written out: cells of one title are alike.
+    """
 
     def __init__(self, place: Place, edges: Sequence[tuple[int, int, int]]) -> None:
         super().__init__()
+        self.title = "ReductionCell" if place.reduction else "NormalCell"
+        if place.after_reduction:
+            self.title += "AfterReduction"
         entry = FactorizedReduce if place.after_reduction else ReluConvBn
         self.older = entry(place.c_older, place.width)
         self.last = ReluConvBn(place.c_last, place.width)
@@ -81,11 +113,11 @@ class Cell(nn.Module):
             self.get_submodule(f"node{node}").add_module(f"from{source}", made)
 
     def forward(self, last: Tensor, older: Tensor) -> Tensor:
-        states: dict[int, Tensor] = {0: self.older(older), 1: self.last(last)}
+        nodes: dict[int, Tensor] = {0: self.older(older), 1: self.last(last)}
         for source, node in self.edges:
-            out = self.get_submodule(f"node{node}.from{source}")(states[source])
-            states[node] = states[node] + out if node in states else out
-        return torch.cat([states[node] for node in CONCAT], dim=1)
+            out = self.get_submodule(f"node{node}.from{source}")(nodes[source])
+            nodes[node] = nodes[node] + out if node in nodes else out
+        return torch.cat([nodes[node] for node in CONCAT], dim=1)
 
 
 class DartsNetwork(nn.Module):
@@ -97,6 +129,7 @@ class DartsNetwork(nn.Module):
         width: int,
         n_cells: int,
         num_classes: int,
+        in_chans: int = 3,
     ) -> None:
         """Build it.
 
@@ -104,11 +137,12 @@ class DartsNetwork(nn.Module):
             cells: Edges (source, target, operation) of the normal and of the reduction cell.
             width: Initial channels.
             n_cells: How many cells.
-            num_classes: Width of the classifier.
+            num_classes: Width of the classifier; 0 leaves it out.
+            in_chans: Channels of the images.
         """
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 3 * width, 3, padding=1, bias=False), nn.BatchNorm2d(3 * width)
+            nn.Conv2d(in_chans, 3 * width, 3, padding=1, bias=False), nn.BatchNorm2d(3 * width)
         )
         self.body = nn.Sequential()  # a list of cells; each reads the two before it
         for place in places(width, n_cells, 32):
@@ -116,7 +150,7 @@ class DartsNetwork(nn.Module):
             self.body.add_module(place.name.removeprefix("body."), made)
             width = place.width
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(len(NODES) * width, num_classes)
+        self.classifier = classifier(len(NODES) * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         older = last = self.stem(images)

@@ -324,12 +324,14 @@ class NasBench101(Space):
             widths=shares,
         )
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.nasbench101_net import NasBench101Network  # late: only a builder needs torch
 
         population = np.asarray([self.validate(arch)])
         operations = tuple(OPERATIONS[op] for op in inner_operations(population)[0])
-        return NasBench101Network(prune(population)[0], operations, self.skeleton, num_classes)
+        return NasBench101Network(
+            prune(population)[0], operations, self.skeleton, num_classes, in_chans
+        )
 
     @staticmethod
     def _parts(arch: Arch) -> tuple[_Matrices, Sequence[int]]:

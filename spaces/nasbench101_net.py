@@ -1,6 +1,6 @@
 """The NAS-Bench-101 network as ``nn.Module``, with the benchmark's layers and initialisation.
 
-Ying et al. 2019, https://arxiv.org/abs/1902.09635. Images ``(N, 3, H, W)`` in, logits ``(N, K)``
+Ying et al. 2019, https://arxiv.org/abs/1902.09635. Images ``(N, C, H, W)`` in, logits ``(N, K)``
 out. Modules are named by their place (``vertex3`` is the cell's vertex 3), so that two
 architectures share the names, and thus the seeded weights, of what they have in common.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spaces.cell import Operation, Skeleton
+from spaces.cell_net import classifier
 from spaces.nasbench101 import INNER, infer_channels
 
 _TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal cut at +-2
@@ -58,7 +59,13 @@ class Vertex(nn.Module):
 
 
 class Module(nn.Module):
-    """One cell: what feeds the output is concatenated, the projected input is added."""
+    """One cell: what feeds the output is concatenated, the projected input is added.
+
+    Attributes:
+        title: What it is called where its code is written out.
+    """
+
+    title = "Cell"
 
     def __init__(
         self, matrix: NDArray[np.bool_], operations: Sequence[Operation], c_in: int, c_out: int
@@ -94,7 +101,8 @@ class NasBench101Network(nn.Module):
         matrix: Adjacency, pruned, ``(7, 7)``.
         operations: Of the five inner vertices; those of pruned ones do not matter.
         skeleton: Widths of the stacks, and modules in each.
-        num_classes: K.
+        num_classes: K; 0 leaves the classifier out.
+        in_chans: C.
     """
 
     def __init__(
@@ -103,10 +111,11 @@ class NasBench101Network(nn.Module):
         operations: Sequence[Operation],
         skeleton: Skeleton,
         num_classes: int,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         before = skeleton.widths[0]
-        self.stem = ConvBnRelu(3, before, 3)
+        self.stem = ConvBnRelu(in_chans, before, 3)
         self.body = nn.Sequential()
         for stack, width in enumerate(skeleton.widths):
             if stack:  # an odd last row or column makes a window of its own, as in TensorFlow
@@ -116,7 +125,7 @@ class NasBench101Network(nn.Module):
                 self.body.add_module(f"stack{stack}module{number}", module)
             before = width
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(before, num_classes)
+        self.classifier = classifier(before, num_classes)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -125,8 +134,9 @@ class NasBench101Network(nn.Module):
             if isinstance(module, nn.Conv2d):
                 std = 1.0 / math.sqrt(module.weight[0].numel()) / _TRUNCATED_STD
                 nn.init.trunc_normal_(module.weight, std=std, a=-2.0 * std, b=2.0 * std)
-        nn.init.xavier_uniform_(self.classifier.weight)
-        nn.init.zeros_(self.classifier.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.body(self.stem(images))

@@ -92,12 +92,12 @@ class NatsSss(ProductSpace):
         classes = np.ones(len(population))
         yield _fixed_graph(((0, 1),), (Operation("head", "conv", 1),), before, classes, (0,))
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.cell_net import SizeNetwork  # late: only a caller who builds needs torch
 
         widths = tuple(WIDTHS[i] for i in self.validate(arch))
         operations = NATS_TSS.operations(CELL)
-        return SizeNetwork(NATS_TSS.edges, operations, widths, REDUCTIONS, num_classes)
+        return SizeNetwork(NATS_TSS.edges, operations, widths, REDUCTIONS, num_classes, in_chans)
 
 
 def _layer_costs(c_in: int, c_out: int, size: int, reduction: bool) -> tuple[int, int]:

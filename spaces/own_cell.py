@@ -265,14 +265,16 @@ class SizedCellSpace(ProductSpace):
                 widths = np.repeat(share[:, None], self.cell.n_nodes, axis=1)
                 yield CellGraph(edges, operations, np.where(there, chosen, absent), widths)
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.cell_net import CellNetwork  # late: only a caller who builds needs torch
 
         valid = self.validate(arch)
         widths, cells = self.sizes(valid)
         operations = self.cell.operations(self._operations(valid))
         skeleton = Skeleton(widths, 1)
-        return CellNetwork(self.cell.edges, operations, skeleton, num_classes, cells)
+        return CellNetwork(
+            self.cell.edges, operations, skeleton, num_classes, cells, in_chans=in_chans
+        )
 
 
 def cell_space(

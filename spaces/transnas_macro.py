@@ -177,11 +177,11 @@ class TransnasMacro(Space):
             widths = np.stack([before, *[after] * 4], axis=1) / widest
             yield CellGraph(_EDGES, _OPERATIONS, chosen, widths)
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from spaces.transnas_macro_net import MacroNetwork  # late: only who builds needs torch
 
         kinds = [kind for kind in self.validate(arch) if kind != _ABSENT]
-        return MacroNetwork(kinds, num_classes)
+        return MacroNetwork(kinds, num_classes, in_chans)
 
 
 def _are_members(population: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -20,6 +20,8 @@ from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
 from nas.cli.design import design
 from nas.cli.doctor import EXAMPLES as DOCTOR_EXAMPLES
 from nas.cli.doctor import doctor
+from nas.cli.export import EXAMPLES as EXPORT_EXAMPLES
+from nas.cli.export import export
 from nas.cli.fit import FIT_EXAMPLES, PREDICT_EXAMPLES, SUGGEST_EXAMPLES, fit, predict, suggest
 from nas.cli.latency import EXAMPLES as LATENCY_EXAMPLES
 from nas.cli.latency import latency
@@ -79,6 +81,7 @@ app.command("suggest", epilog=SUGGEST_EXAMPLES, no_args_is_help=True)(suggest)
 app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
 app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
+app.command("export", epilog=EXPORT_EXAMPLES, no_args_is_help=True)(export)
 app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
 app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)

@@ -71,7 +71,7 @@ class ToySpace(Space):
     def layers(self, population: Population) -> Iterator[CellGraph]:
         return iter(())  # no network, no layers
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> nn.Module:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
         from torch import nn
 
         return nn.Sequential(nn.Flatten(), nn.Linear(12, num_classes))

@@ -57,7 +57,7 @@ class Toy(Space):
     def layers(self, population: Population) -> NoReturn:
         raise NotImplementedError("the toy space has no networks")
 
-    def build(self, arch: Arch, *, num_classes: int = 10) -> NoReturn:
+    def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> NoReturn:
         raise NotImplementedError("the toy space has no networks")
 
 

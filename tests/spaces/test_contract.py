@@ -307,6 +307,36 @@ def test_networks_run_and_learn(space: Space) -> None:
         assert any(bool((grad != 0).any()) for grad in grads)
 
 
+def smallest(space: Space) -> Arch:
+    """Return the draw with the fewest parameters."""
+    return draws(space)[int(space.costs(population(space)).params.argmin())]
+
+
+@ANY_SPACE
+@pytest.mark.parametrize("in_chans", [1, 4])
+def test_images_may_have_any_number_of_channels(space: Space, in_chans: int) -> None:
+    arch = smallest(space)
+    with torch.device("meta"):
+        usual, net = space.build(arch), space.build(arch, in_chans=in_chans)
+        assert net(torch.empty((2, in_chans, 32, 32))).shape == (2, 10)
+    shapes = [{k: tuple(v.shape) for k, v in each.state_dict().items()} for each in (usual, net)]
+    differs = [key for key in shapes[0] if shapes[0][key] != shapes[1][key]]
+    assert len(differs) == 1  # the first convolution's weight
+    assert shapes[1][differs[0]][1] == in_chans
+
+
+@ANY_SPACE
+def test_no_classes_are_pooled_features(space: Space) -> None:
+    arch = smallest(space)
+    with torch.device("meta"):
+        usual, net = space.build(arch), space.build(arch, num_classes=0)
+        features = net(torch.empty((2, 3, 32, 32)))
+    head = usual.get_submodule("classifier")
+    assert features.shape == (2, head.in_features)
+    missing = set(usual.state_dict()) - set(net.state_dict())
+    assert missing == {"classifier.weight", "classifier.bias"}
+
+
 @ANY_SPACE
 def test_build_refuses_strangers(space: Space) -> None:
     with pytest.raises(InvalidArch, match=space.name):

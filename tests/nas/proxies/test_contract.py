@@ -236,8 +236,8 @@ def test_one_draw_that_fails_fails_all() -> None:
     class Sometimes(NatsTss):
         name = "sometimes"
 
-        def build(self, arch: Arch, *, num_classes: int = 10) -> torch.nn.Module:
-            return _FailsAt(super().build(arch, num_classes=num_classes), run=2)
+        def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> torch.nn.Module:
+            return _FailsAt(super().build(arch, num_classes=num_classes, in_chans=in_chans), run=2)
 
     spec = ProxySpec.parse("grad_norm")
     conditions = dataclasses.replace(SMALL, minibatch=4)
@@ -321,10 +321,10 @@ def test_a_network_that_cannot_run_fails_alone() -> None:
     class Broken(NatsTss):
         name = "broken"
 
-        def build(self, arch: Arch, *, num_classes: int = 10) -> torch.nn.Module:
+        def build(self, arch: Arch, *, num_classes: int = 10, in_chans: int = 3) -> torch.nn.Module:
             if arch[0] == 1:
                 raise RuntimeError("the 0-1 edge is cursed")
-            return super().build(arch, num_classes=num_classes)
+            return super().build(arch, num_classes=num_classes, in_chans=in_chans)
 
     archs = [(3, 0, 0, 0, 3, 0), (1, 0, 0, 0, 3, 0)]
     good, bad = score_batch(Broken(), [ProxySpec.parse("meco:hooks=reference")], archs, SMALL)[0]
