@@ -97,11 +97,25 @@ def _done(axes: Axes) -> Figure:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    """Return a label of at most two lines."""
+    return "\n".join(textwrap.wrap(text, 40, max_lines=2, placeholder=" ..."))
+
+
+def _count(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Write large numbers of the horizontal axis as 200k and 1.2M."""
+    from matplotlib.ticker import EngFormatter
+
+    if len(values) and np.abs(values).max() >= 10_000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def draw_scores(
-    scores: Sequence[float | None], *, title: str = "", proxy: str, maximise: bool = True
+    scores: Sequence[float | None],
+    *,
+    title: str = "",
+    proxy: str,
+    maximise: bool = True,
+    least: float | None = None,
 ) -> Figure:
     """Draw every score in the order it came, and the best so far.
 
@@ -110,6 +124,7 @@ def draw_scores(
         title: The heading.
         proxy: What the scores are, for the axis.
         maximise: Whether a high score is good.
+        least: Where the vertical axis begins; by itself when left out.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -124,8 +139,27 @@ def draw_scores(
         axes.step(numbers, best, where="post", color=_BEST, linewidth=1.8, label="best so far")
     if failed.any():
         _points(axes, numbers[failed], np.zeros(failed.sum()), f"failed ({failed.sum():,})", low=True)
+    axes.set_ylim(bottom=least)
     axes.set_xlabel("architectures scored")
     axes.set_ylabel(_short(proxy))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    return _done(axes)
+
+
+def draw_steps(values: Sequence[float | None], *, up: str) -> Figure:
+    """Draw a value that stands until the next one, over the architectures scored.
+
+    Args:
+        values: One per trial, ``None`` where it is not known.
+        up: What they are, for the axis.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axes = _axes()
+    known = np.asarray([np.nan if value is None else value for value in values], dtype=float)
+    axes.step(np.arange(1, len(known) + 1), known, where="post", color=_BEST, linewidth=1.8)
+    axes.set_xlabel("architectures scored")
+    axes.set_ylabel(_short(up))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     return _done(axes)
 
@@ -172,7 +206,8 @@ def _points(
     dots = np.stack([x[kept], x[kept] + tiny, np.full(len(kept), np.nan)], axis=1).reshape(-1)
     heights = np.repeat(y[kept].astype(float), 3)
     axes.plot(dots, heights, label=f"_{label}", **style)
-    axes.plot([], [], "o", markersize=4, color=style["color"], label=label)
+    if label:
+        axes.plot([], [], "o", markersize=4, color=style["color"], label=label)
 
 
 def _grid(values: NDArray[Any], places: int) -> NDArray[np.int64]:
@@ -188,6 +223,7 @@ def draw_trade_off(
     names: tuple[str, str],
     title: str = "",
     marked: Sequence[int] = (),
+    least: float | None = None,
 ) -> Figure:
     """Draw what was scored by two quantities, and the front of trade-offs.
 
@@ -198,6 +234,7 @@ def draw_trade_off(
         names: Of the two quantities, for the axes.
         title: The heading.
         marked: Those that the search puts first.
+        least: Where the vertical axis begins; by itself when left out.
     """
     x, y = np.asarray(across, dtype=float), np.asarray(up, dtype=float)
     axes = _axes(title)
@@ -211,6 +248,8 @@ def draw_trade_off(
             x[list(marked)], y[list(marked)], "D", markersize=7, color=_FAILED, fillstyle="none",
             markeredgewidth=1.6, label="put first by the search",
         )  # fmt: skip
+    axes.set_ylim(bottom=least)
+    _count(axes, x)
     axes.set_xlabel(_short(names[0]))
     axes.set_ylabel(_short(names[1]))
     return _done(axes)
@@ -280,7 +319,7 @@ def draw_agreement(
     for number, (label, pairs) in enumerate(points.items()):
         x, y = (np.asarray(values, dtype=float) for values in zip(*pairs, strict=True))
         size = 6.0 if len(x) <= 60 else None
-        _points(axes, x, y, label or "_", colour=SERIES[number % len(SERIES)], size=size)
+        _points(axes, x, y, label, colour=SERIES[number % len(SERIES)], size=size)
     axes.set_xlabel(_short(across))
     axes.set_ylabel(_short(up))
     return _done(axes)

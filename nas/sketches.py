@@ -7,7 +7,7 @@ sits: on an edge, or in a node (NAS-Bench-101).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ _LINES: dict[str, tuple[str, Any, float]] = {
 }
 _DARTS_KINDS: dict[str, Kind] = {"sep_conv": "conv", "dil_conv": "own"}
 # inches: between nodes, from the line to the first arc, from arc to arc, for the heading
-_DROP, _FIRST, _STEP, _TITLE = 0.92, 0.82, 0.95, 0.75
+_DROP, _FIRST, _STEP, _TITLE = 0.92, 0.98, 0.95, 0.75
 _CLEAR, _THIN = 0.85, 0.35  # the same two where nodes are boxes and arcs have no names
 _ROW, _BOX = 0.44, 2.35  # inches: a row of a network, and the width of what stands in it
 _NAME = 16  # characters of an operation
@@ -166,7 +166,8 @@ def draw_arch(space: Space, arch: Arch, caption: str = "", *, resolution: int = 
 
 
 def draw_cell(cell: Cell) -> Figure:
-    """Draw one cell by itself."""
+    """Draw one cell by itself, without its title."""
+    cell = replace(cell, title="")
     box = _extent(cell)
     figure = figure_of(box.width, box.height)
     _draw_cell(_plain(figure, (0, 0, 1, 1), box), cell)

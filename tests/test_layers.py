@@ -18,13 +18,15 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"},
-    {"own", "run_folder", "templates", "builder", "space_file"},
+    {"own", "run_folder", "templates", "builder", "space_file", "run_data"},
+    {"outline", "sketches", "pages"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},
     {"quantities", "limits"},
     {"oracle", "explanation", "scoring", "objectives"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"},
+    {"search_page", "comparing", "optuna_study"},
     {"cli", "__init__", "__main__"},
 )
 

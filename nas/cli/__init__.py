@@ -22,6 +22,8 @@ from nas.cli.latency import EXAMPLES as LATENCY_EXAMPLES
 from nas.cli.latency import latency
 from nas.cli.rank import EXAMPLES as RANK_EXAMPLES
 from nas.cli.rank import rank
+from nas.cli.report import EXAMPLES as REPORT_EXAMPLES
+from nas.cli.report import report
 from nas.cli.score import EXAMPLES as SCORE_EXAMPLES
 from nas.cli.score import score
 from nas.cli.search import EXAMPLES, search
@@ -76,6 +78,7 @@ app.command("suggest", epilog=SUGGEST_EXAMPLES, no_args_is_help=True)(suggest)
 app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
 app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
+app.command("report", epilog=REPORT_EXAMPLES, no_args_is_help=True)(report)
 app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
 app.command("schema")(schema)

@@ -122,7 +122,9 @@ def _check(recipe: Recipe) -> Truth | None:
 
 
 def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
-    from nas.report import TRIALS, TrialWriter, measures_of
+    from nas.cli.report import leave_page
+    from nas.report import TrialWriter, measures_of
+    from nas.run_data import TRIALS
 
     recipe = folder.recipe
     with warnings.catch_warnings():
@@ -157,6 +159,7 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
             )
             raise typer.Exit(130) from None
     summary = folder.finish(result, truth)
+    page = leave_page(folder.path)
     if not quiet:
         note(
             f"{summary['n_trials']:,} architectures in {duration(summary['seconds'])}, "
@@ -164,6 +167,8 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
         )
         for why, count in summary["failures"].items():
             note(f"  {count:,} failed: {why}")
+        if page is not None:
+            note(f"page: {page}")
     return summary
 
 
@@ -171,7 +176,7 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
     """Train the best that was found."""
     from nas.cli.train import Wishes, train_in
     from nas.jobs import training_of, with_archs
-    from nas.report import TRAINING
+    from nas.run_data import TRAINING
     from nas.verifying import best_of, candidates
 
     if wanted.random:

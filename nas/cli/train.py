@@ -254,10 +254,12 @@ def _together(
     if not world.leads:
         return
     if wishes.run is not None:
+        from nas.cli.report import leave_page
         from nas.verifying import hand_over
 
         if hand_over(wishes.run, folder.path) and not wishes.quiet:
             note(f"weights for {wishes.run / 'best.py'} are there")
+        leave_page(wishes.run)  # what was trained stands in the search's page, too
     if wishes.json_ is not None:
         emit_json(summary, wishes.json_)
     if wishes.json_ != "-" and wishes.shown:
