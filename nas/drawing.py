@@ -262,6 +262,8 @@ def draw_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> F
         curves: By label, for each epoch the accuracy (per cent) on training images, and on
             validation images where there was a look.
     """
+    from matplotlib.ticker import MaxNLocator
+
     axes = _axes()
     for number, (label, epochs) in enumerate(curves.items()):
         colour = SERIES[number % len(SERIES)]
@@ -273,6 +275,7 @@ def draw_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> F
             axes.plot(*zip(*looked, strict=True), color=colour, marker=".", label=shown)
         else:
             axes.plot([], [], color=colour, label=shown)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy, % (dotted: training images)")
     return _done(axes)
@@ -339,14 +342,14 @@ class Band(NamedTuple):
     high: NDArray[np.float64]
 
 
-def draw_bands(bands: Mapping[str, Band], *, proxy: str) -> Figure:
-    """Draw the best score so far of several groups of runs.
+def draw_bands(bands: Mapping[str, Band], *, up: str) -> Figure:
+    """Draw what several groups of runs reach as they go on.
 
     Args:
         bands: By label.
-        proxy: What the scores are, for the axis.
+        up: What it is, for the axis.
     """
-    axes = _axes(width=7.0, height=4.0)
+    axes = _axes()
     for number, (label, band) in enumerate(bands.items()):
         colour = SERIES[number % len(SERIES)]
         at = np.arange(1, len(band.middle) + 1)
@@ -354,7 +357,7 @@ def draw_bands(bands: Mapping[str, Band], *, proxy: str) -> Figure:
         shown = label if number < _NAMED else "_"
         axes.step(at, band.middle, where="post", color=colour, linewidth=1.8, label=shown)
     axes.set_xlabel("architectures scored")
-    axes.set_ylabel(_short(f"best {proxy}"))
+    axes.set_ylabel(_short(up))
     return _done(axes)
 
 

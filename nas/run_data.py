@@ -146,6 +146,22 @@ class Run:
         scores = [np.nan if trial.score is None else trial.score for trial in self.trials]
         return (np.fmax if self.rises else np.fmin).accumulate(np.asarray(scores, dtype=float))
 
+    @property
+    def truth_so_far(self) -> list[float | None]:
+        """What the benchmark says of the best so far, None where it says nothing.
+
+        Of several with the same score, the first.
+        """
+        sign = 1 if self.rises else -1
+        values: list[float | None] = []
+        best: float | None = None
+        value: float | None = None
+        for trial in self.trials:
+            if trial.score is not None and (best is None or sign * trial.score > sign * best):
+                best, value = trial.score, self.truth.get(trial.arch)
+            values.append(value)
+        return values
+
     def training(self, name: str) -> Mapping[str, Any] | None:
         """Return the result of a training in a folder of the run, None where there is none."""
         try:

@@ -139,7 +139,7 @@ def _verdict(run: Run) -> list[str]:
             f"{best['high']:.2f}; {costs}."
         )
     else:
-        found += f"{_name(run)} {number_text(best['score'])}; {costs}."
+        found += f"{score_name(run)} {number_text(best['score'])}; {costs}."
     sentences = [found]
     if run.result["benchmark"] is not None:
         sentences.append(f"Benchmark, {verdict_text(dict(run.result))}.")
@@ -246,7 +246,7 @@ def _found(run: Run) -> Section | None:
     table = run.result["benchmark"]
     predicted = "low" in top[0]
     names = list(_measures(top[0]))
-    headers = ["place", *(["predicted", "90 % interval"] if predicted else [_name(run)])]
+    headers = ["place", *(["predicted", "90 % interval"] if predicted else [score_name(run)])]
     headers += ["parameters", "M FLOPs", *(_COSTS.get(name, name) for name in names)]
     headers += ["true", "true rank"] if table is not None else []
     rows = []
@@ -299,7 +299,7 @@ def _costs(run: Run) -> Section | None:
             ]
             for row in front[:_ROWS]
         ]
-        headers = [_name(run), "parameters", "FLOPs", *names, "architecture"]
+        headers = [score_name(run), "parameters", "FLOPs", *names, "architecture"]
         caption = f"The front of {' and '.join(run.objectives)}"
         cut = f"{len(rows)} of {len(front)} shown; the others are in result.json."
         told = last_is_code(caption, headers, rows)
@@ -308,7 +308,7 @@ def _costs(run: Run) -> Section | None:
     return Section("costs", "Score against cost", sentences, tables)
 
 
-def _name(run: Run) -> str:
+def score_name(run: Run) -> str:
     """Return what the trials call their score, in a word."""
     name = str(run.recipe["proxy"]["name"])
     if run.objectives:
@@ -338,13 +338,13 @@ class _Column:
 def columns(run: Run) -> list[_Column]:
     """Return what orders the architectures: score, members, costs, tabulated truth."""
     rows = run.scored
-    found = [_Column(_name(run), _sign(run) * _array([row.score for row in rows]))]
+    found = [_Column(score_name(run), _sign(run) * _array([row.score for row in rows]))]
     found += [
         _Column(member, _array([values.get(row.arch) for row in rows]))
         for member, values in run.members.items()
     ]
     names = ["params", "flops", *dict.fromkeys(name for row in rows for name in row.measures)]
-    names = [name for name in names if name not in (*OWN, _name(run))]
+    names = [name for name in names if name not in (*OWN, score_name(run))]
     found += [_Column(name, _array([row.quantity(name) for row in rows])) for name in names]
     if run.truth:
         found.append(_Column("truth", _array([run.truth.get(row.arch) for row in rows])))
@@ -527,7 +527,7 @@ def _cell_pictures(run: Run, arch: Arch, place: int, section: str) -> dict[str, 
         name = f"cell_{place}" + (f"_{number + 1}" if len(cells) > 1 else "")
         titles = (f"Place {place}" if place > 1 else "", cell.title or ("The cell" * (place == 1)))
         score = number_text(run.result["top"][place - 1]["score"])
-        note = f"{_name(run)} {score}" if place > 1 else ""
+        note = f"{score_name(run)} {score}" if place > 1 else ""
         title = ": ".join(filter(None, titles))
         found[name] = Picture(title, draw_cell(cell), f"Place {place}, {cell.words()}", note, section)
     return found
@@ -536,7 +536,7 @@ def _cell_pictures(run: Run, arch: Arch, place: int, section: str) -> dict[str, 
 def _scores_picture(run: Run) -> Picture:
     least, hidden = _least(run, [row.score for row in run.scored])
     scores = [trial.score for trial in run.trials]
-    figure = draw_scores(scores, proxy=_name(run), maximise=run.rises, least=least)
+    figure = draw_scores(scores, proxy=score_name(run), maximise=run.rises, least=least)
     best = run.best_so_far
     known = best[~np.isnan(best)]
     alt = f"Scores of {len(run.trials):,} architectures in the order they came"
@@ -545,23 +545,16 @@ def _scores_picture(run: Run) -> Picture:
         alt += f"; the best rises from {known[0]:.4g} to {known[-1]:.4g}"
         last = int(np.flatnonzero(best == known[-1])[0]) + 1
         note = f"The best was found as number {last:,} of {len(run.trials):,}.{hidden}"
-    return Picture(f"Best {_name(run)} over time", figure, alt, note, "course")
+    return Picture(f"Best {score_name(run)} over time", figure, alt, note, "course")
 
 
 def _incumbent_picture(run: Run) -> Picture:
     """Draw what the benchmark says of the best so far: whether a better score was a better pick."""
-    values: list[float | None] = []
-    best: TrialRow | None = None
-    for row in run.trials:
-        if row.score is not None and (
-            best is None or best.score is None or (row.score - best.score) * _sign(run) > 0
-        ):
-            best = row
-        values.append(None if best is None else run.truth.get(best.arch))
-    figure = draw_steps(values, up=_truth_name(run))
+    values = run.truth_so_far
+    figure = draw_steps(values, up=truth_name(run))
     known = [value for value in values if value is not None]
     ends = f": {known[0]:.2f} at first, {known[-1]:.2f} at last" if known else ""
-    alt = f"{_truth_name(run)} of the best so far by score{ends}"
+    alt = f"{truth_name(run)} of the best so far by score{ends}"
     title = "What the benchmark says of the best so far"
     note = "It falls where a better score was a worse pick. Of several equal scores, the first."
     return Picture(title, figure, alt, note, "course")
@@ -571,7 +564,8 @@ def _sign(run: Run) -> int:
     return 1 if run.rises else -1
 
 
-def _truth_name(run: Run) -> str:
+def truth_name(run: Run) -> str:
+    """Return what the benchmark's column measures."""
     table = run.result["benchmark"] or {}
     return str(table.get("measure") or table.get("column") or "truth")
 
@@ -579,7 +573,7 @@ def _truth_name(run: Run) -> str:
 def _cost_pictures(run: Run) -> dict[str, Picture]:
     """Return the score against every cost that is known, and the objectives against each other."""
     rows = run.scored
-    first = _name(run)
+    first = score_name(run)
     known = ["params", "flops", *dict.fromkeys(name for row in rows for name in row.measures)]
     if run.objectives:
         goals = [parse_objective(text) for text in run.objectives]
@@ -605,10 +599,10 @@ def _trade_off(run: Run, rows: Sequence[TrialRow], name: str, sign: int) -> Pict
     least, hidden = _least(run, [y for _, y, _ in known])
     figure = draw_trade_off(
         [x for x, _, _ in known], [y for _, y, _ in known], front,
-        names=(label, _name(run)), marked=marked, least=least,
+        names=(label, score_name(run)), marked=marked, least=least,
     )  # fmt: skip
     title = f"Against {label}"
-    alt = f"{_name(run)} against {label} of {len(known):,} architectures, {len(front)} on the front"
+    alt = f"{score_name(run)} against {label} of {len(known):,} architectures, {len(front)} on the front"
     note = f"{len(front):,} of {len(known):,} are on the front.{hidden}"
     return Picture(title, figure, alt, note, "costs")
 
@@ -619,12 +613,12 @@ def _truth_picture(run: Run) -> Picture:
         for row in run.scored
         if row.arch in run.truth and row.score is not None
     ]
-    what, note = _truth_name(run), truth_text(run)
+    what, note = truth_name(run), truth_text(run)
     least, hidden = _cut([value for _, value in pairs])
     note += hidden
     inside = [pair for pair in pairs if least is None or pair[1] >= least]
-    figure = draw_agreement({"": inside}, _name(run), what)
-    alt = f"{what} against {_name(run)} of {len(pairs):,} architectures. {note}"
+    figure = draw_agreement({"": inside}, score_name(run), what)
+    alt = f"{what} against {score_name(run)} of {len(pairs):,} architectures. {note}"
     return Picture("Score against the benchmark", figure, alt, note, "agreement")
 
 

@@ -13,6 +13,8 @@ import typer
 
 from nas.cli.benchmark import bench
 from nas.cli.catalogue import catalogue, schema
+from nas.cli.compare import EXAMPLES as COMPARE_EXAMPLES
+from nas.cli.compare import compare
 from nas.cli.data import EXAMPLES as DATA_EXAMPLES
 from nas.cli.data import data
 from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
@@ -79,6 +81,7 @@ app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
 app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
 app.command("report", epilog=REPORT_EXAMPLES, no_args_is_help=True)(report)
+app.command("compare", epilog=COMPARE_EXAMPLES, no_args_is_help=True)(compare)
 app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
 app.command("schema")(schema)

@@ -30,7 +30,7 @@ QUICK = ("search", "smoke", "proxy=params")
 
 
 def environment() -> dict[str, str]:
-    hidden = ("COLUMNS", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
+    hidden = ("CI", "COLUMNS", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
     kept = {key: value for key, value in os.environ.items() if key not in hidden}
     return {**kept, "PYTHONPATH": str(CHECKOUT)}
 
@@ -244,7 +244,7 @@ def test_rank_compares_one_scoring_with_several_columns(
         "--csv", "r.csv", "--figure", "r.png", "--sort", "kendall",
     )  # fmt: skip
     assert both.returncode == 0, both.stderr
-    assert both.stderr.splitlines() == ["2 proxies: 100 of 100 architectures"]
+    assert both.stderr.splitlines() == ["  2 proxies: 100 of 100 architectures"]
     first, second = both.stdout.split("\n\n")
     assert first.startswith("c10_test_200\n")
     assert second.startswith("in16_test_200\n")
