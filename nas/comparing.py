@@ -379,5 +379,3 @@ def _links(comparison: Comparison, at: Path) -> list[tuple[str, str]]:
         for run in group.runs
         if (run.path / PAGE).is_file()
     ]
-
-

@@ -138,7 +138,9 @@ def draw_scores(
         best = so_far(values, maximise=maximise)
         axes.step(numbers, best, where="post", color=_BEST, linewidth=1.8, label="best so far")
     if failed.any():
-        _points(axes, numbers[failed], np.zeros(failed.sum()), f"failed ({failed.sum():,})", low=True)
+        _points(
+            axes, numbers[failed], np.zeros(failed.sum()), f"failed ({failed.sum():,})", low=True
+        )
     axes.set_ylim(bottom=least)
     axes.set_xlabel("architectures scored")
     axes.set_ylabel(_short(proxy))
@@ -199,7 +201,9 @@ def _points(
     style: dict[str, Any] = {"linewidth": size, "solid_capstyle": "round", "color": colour}
     if low:
         style |= {"transform": axes.get_xaxis_transform(), "color": _FAILED, "clip_on": False}
-    places = np.unique(np.stack([_grid(x, _GRID[0]), _grid(y, _GRID[1])]), axis=1, return_index=True)
+    places = np.unique(
+        np.stack([_grid(x, _GRID[0]), _grid(y, _GRID[1])]), axis=1, return_index=True
+    )
     kept = np.sort(places[1])
     # Each point is a line of hardly any length with round ends; NaN lifts the pen.
     tiny = 1e-4 * (float(np.ptp(x)) or 1.0)
@@ -212,7 +216,10 @@ def _points(
 
 def _grid(values: NDArray[Any], places: int) -> NDArray[np.int64]:
     spread = float(np.ptp(values)) or 1.0
-    return np.round((values - values.min()) / spread * places).astype(np.int64)
+    numbers: NDArray[np.int64] = np.round((values - values.min()) / spread * places).astype(
+        np.int64
+    )
+    return numbers
 
 
 def draw_trade_off(
@@ -240,8 +247,8 @@ def draw_trade_off(
     axes = _axes(title)
     _points(axes, x, y, "one architecture")
     order = sorted(front, key=lambda place: (x[place], y[place]))
-    style = {"markersize": 4, "linewidth": 1.3, "color": _BEST}
     if order:
+        style: dict[str, Any] = {"markersize": 4, "linewidth": 1.3, "color": _BEST}
         axes.plot(x[order], y[order], "o-", label="front", **style)
     if len(marked):
         axes.plot(
@@ -379,7 +386,9 @@ def as_svg(figure: Figure, alt: str = "", *, key: str = "nas") -> str:
     text = re.sub(r'<svg (?:width|height)="[^"]*" |<svg ', f"{opening} ", text, count=1)
     text = re.sub(r'(<svg [^>]*?) (?:width|height)="[\d.]+pt"', r"\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?) (?:width|height)="[\d.]+pt"', r"\1", text, count=1)
-    text = re.sub(r' id="(?:[a-z]+_|matplotlib\.axis_|LineCollection_|PathCollection_)\d+"', "", text)
+    text = re.sub(
+        r' id="(?:[a-z]+_|matplotlib\.axis_|LineCollection_|PathCollection_)\d+"', "", text
+    )
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
     text = re.sub(r"font: ([\d.]+px) (?:'[^']*'(?:, )?|[\w-]+(?:, )?)+", _font, text)
     for name, ink in INKS.items():

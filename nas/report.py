@@ -43,7 +43,7 @@ from nas.engine import Result, ResultArch, Trial
 from nas.objectives import parse_objective
 from nas.quantities import COUNTED
 from nas.recipe import Recipe, load_recipe
-from nas.run_data import COLUMNS, MEMBERS, TRAINING, TRIALS, TRUTH
+from nas.run_data import COLUMNS, MEMBERS, TRAINING, TRUTH
 from nas.run_folder import RECIPE, RESULT, Folder, as_json
 from nas.sketches import draw_arch
 from nas.wording import costs_text, number_text
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 CACHE = "scores.sqlite"
 MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train")
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
+
 
 class RunFolder(Folder[Recipe]):
     """The folder of one search."""

@@ -219,9 +219,7 @@ def how(run: Run) -> list[str]:
     if run.result["latency"]:
         sentences.append(f"Latencies: {run.result['latency']}.")
     if run.objectives:
-        sentences.append(
-            f"Objectives: {', '.join(run.objectives)}; less is better behind a minus."
-        )
+        sentences.append(f"Objectives: {', '.join(run.objectives)}; less is better behind a minus.")
     table = run.result["benchmark"]
     if table is not None:
         sentences.append(
@@ -258,9 +256,7 @@ def _found(run: Run) -> Section | None:
         line += _true(row) if table is not None else []
         rows.append([*line, row["arch"]])
     what = "front of trade-offs" if run.objectives else "best"
-    told = last_is_code(
-        f"The first {len(rows)} of the {what}", [*headers, "architecture"], rows
-    )
+    told = last_is_code(f"The first {len(rows)} of the {what}", [*headers, "architecture"], rows)
     more = f"{len(run.trials):,} architectures were asked about."
     told = Table(
         told.caption, told.headers, told.rows, codes=told.codes, marked=(0,), link=TRIALS, note=more
@@ -359,10 +355,7 @@ def _agreement(run: Run) -> Section | None:
     if len(run.scored) < 4:
         return None
     found = columns(run)
-    rows = [
-        [one.name, *(_spearman(one, other) for other in found)]
-        for one in found
-    ]
+    rows = [[one.name, *(_spearman(one, other) for other in found)] for one in found]
     ran = (run.result.get("settings") or {}).get("strategy")
     sentences = [
         f"Spearman's rank correlation among the {len(run.scored):,} architectures that this "
@@ -505,7 +498,7 @@ def _sketches(run: Run) -> dict[str, Picture]:
     count = _CELLS // max(1, len(cells_of(space, best)))
     archs = [space.from_str(row["arch"]) for row in run.result["top"][:count]]
     settings = {"num_classes": conditions["num_classes"], "resolution": conditions["resolution"]}
-    found = {}
+    found: dict[str, Picture] = {}
     for place, arch in enumerate(archs, start=1):
         section = "best" if place == 1 else "found"
         found |= _cell_pictures(run, arch, place, section)
@@ -529,7 +522,9 @@ def _cell_pictures(run: Run, arch: Arch, place: int, section: str) -> dict[str, 
         score = number_text(run.result["top"][place - 1]["score"])
         note = f"{score_name(run)} {score}" if place > 1 else ""
         title = ": ".join(filter(None, titles))
-        found[name] = Picture(title, draw_cell(cell), f"Place {place}, {cell.words()}", note, section)
+        found[name] = Picture(
+            title, draw_cell(cell), f"Place {place}, {cell.words()}", note, section
+        )
     return found
 
 
@@ -580,7 +575,9 @@ def _cost_pictures(run: Run) -> dict[str, Picture]:
         known = [goal.name for goal in goals[1:]] + [
             name for name in known if name not in {goal.name for goal in goals}
         ]
-    signs = {parse_objective(text).name: parse_objective(text).sign for text in run.objectives or ()}
+    signs = {
+        parse_objective(text).name: parse_objective(text).sign for text in run.objectives or ()
+    }
     found = {}
     for name in known:
         if name == first or name in OWN:
@@ -602,7 +599,8 @@ def _trade_off(run: Run, rows: Sequence[TrialRow], name: str, sign: int) -> Pict
         names=(label, score_name(run)), marked=marked, least=least,
     )  # fmt: skip
     title = f"Against {label}"
-    alt = f"{score_name(run)} against {label} of {len(known):,} architectures, {len(front)} on the front"
+    alt = f"{score_name(run)} against {label} of {len(known):,} architectures, "
+    alt += f"{len(front)} on the front"
     note = f"{len(front):,} of {len(known):,} are on the front.{hidden}"
     return Picture(title, figure, alt, note, "costs")
 

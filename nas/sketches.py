@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nas.drawing import INKS, figure_of
 from nas.outline import Part, outline
 from spaces.base import Arch, Space
@@ -43,6 +41,7 @@ _DARTS_KINDS: dict[str, Kind] = {"sep_conv": "conv", "dil_conv": "own"}
 _DROP, _FIRST, _STEP, _TITLE = 0.92, 0.98, 0.95, 0.75
 _CLEAR, _THIN = 0.85, 0.35  # the same two where nodes are boxes and arcs have no names
 _ROW, _BOX = 0.44, 2.35  # inches: a row of a network, and the width of what stands in it
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _NAME = 16  # characters of an operation
 
 
@@ -332,7 +331,7 @@ def _draw_parts(axes: Axes, parts: Sequence[Part]) -> None:
                     linewidth=1.6 if part.chosen else 0.9, zorder=3 - behind,
                 )
             )  # fmt: skip
-        name = part.label + (f"  ×{part.repeat}" if part.repeat > 1 else "")
+        name = part.label + (f"  {_TIMES}{part.repeat}" if part.repeat > 1 else "")
         axes.text(0, y, name, ha="center", va="center", fontsize=9, zorder=4)
         axes.text(_BOX / 2 + 0.12, y, _shape(part), ha="left", va="center", fontsize=9)
         if place:
@@ -347,7 +346,7 @@ def _draw_parts(axes: Axes, parts: Sequence[Part]) -> None:
 def _shape(part: Part) -> str:
     if part.size == 1:
         return f"{part.channels:,} outputs"
-    return f"{part.channels:,} ch, {part.size}×{part.size}"
+    return f"{part.channels:,} ch, {part.size}{_TIMES}{part.size}"
 
 
 def network_words(parts: Sequence[Part]) -> str:
@@ -385,7 +384,7 @@ def _heading(figure: Figure, text: str, caption: str) -> None:
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """Break a long official string before its ``+`` signs, where NATS-Bench has them, or anywhere."""
+    """Break a long official string where its parts end."""
     line = ""
     for part in text.replace("+", " +").replace("), (", ") , (").split(" "):
         if line and len(line) + len(part) > width:

@@ -18,7 +18,7 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"},
-    {"own", "run_folder", "templates", "builder", "space_file", "run_data"},
+    {"own", "run_folder", "templates", "builder", "space_file", "run_data", "callbacks"},
     {"outline", "sketches", "pages"},
     {"networks"},
     {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},

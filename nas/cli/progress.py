@@ -83,9 +83,7 @@ class Bar:
         """Return what a live view shows below the bar."""
         return ()
 
-    def stage(
-        self, total: float, name: str = "", *, unit: str = "", percent: bool = False
-    ) -> None:
+    def stage(self, total: float, name: str = "", *, unit: str = "", percent: bool = False) -> None:
         """Begin a stage.
 
         Args:
@@ -206,4 +204,6 @@ class SearchProgress(Bar):
             yield Text.assemble(("best    ", "dim"), self._best_text)
         if self._failures:
             (reason, count), *_ = self._failures.most_common(1)
-            yield Text.assemble(("failed  ", "dim"), f"{count:,}: {reason}", no_wrap=True, overflow="ellipsis")
+            yield Text.assemble(
+                ("failed  ", "dim"), f"{count:,}: {reason}", no_wrap=True, overflow="ellipsis"
+            )

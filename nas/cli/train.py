@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.console import (
+    CallbackName,
+    JsonTarget,
+    Tensorboard,
+    callbacks_of,
+    check_targets,
+    emit_json,
+    emit_table,
+    guarded,
+    note,
+)
 from nas.cli.progress import Bar
 from nas.wording import duration
 from spaces.errors import NasError
@@ -55,9 +65,6 @@ Devices: TypeAlias = Annotated[
         metavar="NAME,NAME", help="One process on each: cuda:0,cuda:1 or cpu,cpu; trains in a row."
     ),
 ]
-Tensorboard: TypeAlias = Annotated[
-    bool, typer.Option("--tensorboard", help="Write scalars to the run folder's tensorboard/.")
-]
 Quiet: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors, warnings.")
 ]
@@ -83,6 +90,7 @@ def train(
     fresh: Fresh = False,
     devices: Devices = None,
     tensorboard: Tensorboard = False,
+    callback: CallbackName = None,
     json_: JsonTarget = None,
     quiet: Quiet = False,
 ) -> None:
@@ -94,7 +102,7 @@ def train(
     from nas.jobs import with_archs
 
     check_targets(json_)
-    wishes = Wishes(out, fresh, devices, tensorboard, json_, quiet)
+    wishes = Wishes(out, fresh, devices, tensorboard, json_, quiet, callback=callback)
     if resume is not None:
         if target is not None or overrides or recipe is not None or out is not None or fresh:
             raise NasError("--resume takes everything from its folder; give nothing else")
@@ -130,6 +138,7 @@ def verify(
     ] = None,
     devices: Devices = None,
     tensorboard: Tensorboard = False,
+    callback: CallbackName = None,
     json_: JsonTarget = None,
     quiet: Quiet = False,
 ) -> None:
@@ -145,7 +154,7 @@ def verify(
     loaded = _loaded(recipe, overrides)
     space, chosen = candidates(run, top, top if random is None else random, seed)
     folder = run / "verification" if out is None else out
-    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet, run=run)
+    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet, run=run, callback=callback)
     train_in(with_archs(loaded, space, chosen), wishes)
 
 
@@ -189,6 +198,7 @@ class Wishes:
         fresh: Whether not to go on with an interrupted training.
         devices: Names, separated by commas.
         tensorboard: Whether scalars are written.
+        callback: A callback of the user's own, ``package.module:callable``.
         json_: Where JSON goes.
         quiet: Whether nothing is said.
         shown: Whether the result is shown.
@@ -203,6 +213,7 @@ class Wishes:
     quiet: bool = False
     shown: bool = True
     run: Path | None = None
+    callback: str | None = None
 
 
 def _resumed(path: Path, wishes: Wishes) -> None:
@@ -270,15 +281,11 @@ def _run(
     folder: TrainingFolder, devices: Sequence[str], world: World, wishes: Wishes
 ) -> dict[str, Any]:
     from nas.jobs import run_training
-    from nas.training.scalars import Scalars
 
     recipe = folder.recipe
     quiet = wishes.quiet or not world.leads
     progress = TrainingProgress(folder, quiet=quiet)
-    listeners: list[Callable[[Told], None]] = [progress]
-    if wishes.tensorboard and world.leads:
-        scalars = Scalars(folder.path / "tensorboard")
-        listeners.append(lambda told: scalars(told.job.folder.name, told.step))
+    hearing = callbacks_of(wishes.callback, wishes.tensorboard, folder.path) if world.leads else []
     if not quiet:
         note(
             f"{recipe.name}: {len(recipe.archs)} architectures x {recipe.seeds} seeds x "
@@ -286,13 +293,11 @@ def _run(
         )
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
 
-    def tell(told: Told) -> None:
-        for listener in listeners:
-            listener(told)
-
     try:
         with progress:
-            return run_training(folder, devices=devices, world=world, tell=tell)
+            return run_training(
+                folder, devices=devices, world=world, tell=progress, callbacks=hearing
+            )
     except KeyboardInterrupt:
         place = shlex.quote(str(folder.path))
         note(
