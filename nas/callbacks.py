@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.training.loop import Step
+    from nas.training.loop import Epoch
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,16 @@ class SearchLog:
             callback.log(values, self._done)
 
 
-def log_epoch(callbacks: Sequence[Callback], series: str, step: Step) -> None:
+def log_epoch(callbacks: Sequence[Callback], series: str, epoch: Epoch | None) -> None:
     """Tell callbacks of a training, once per epoch.
 
     Args:
         callbacks: Any number.
         series: Which training.
-        step: Where it is.
+        epoch: The one that is over; None where none is.
     """
-    if step.done is None:
+    if epoch is None:
         return
-    epoch = step.done
     given = {
         "learning_rate": epoch.learning_rate,
         "loss/train": epoch.train_loss,

@@ -600,7 +600,7 @@ def run_training(
         callback.start(RunInfo("training", recipe.name, recipe.resolved()))
 
     def hear(told: Told) -> None:
-        log_epoch(callbacks, told.job.folder.name, told.step)
+        log_epoch(callbacks, told.job.folder.name, told.step.done)
         if tell is not None:
             tell(told)
 

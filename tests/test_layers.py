@@ -18,10 +18,11 @@ FLOORS = ("spaces", "searchers", "nas")
 # a new file of `nas` has to be given its place here.
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"},
-    {"own", "run_folder", "templates", "builder", "space_file", "run_data", "callbacks"},
+    {"own", "run_folder", "templates", "builder", "space_file", "run_data"},
     {"outline", "sketches", "pages"},
     {"networks"},
-    {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},
+    {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"}
+    | {"callbacks"},
     {"quantities", "limits"},
     {"oracle", "explanation", "scoring", "objectives"},
     {"engine", "store"},
