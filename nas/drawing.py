@@ -63,6 +63,7 @@ _NAMED_CLASSES = 20  # of which a picture can show the names
 _WORTH_A_NUMBER = 0.02  # share of a class
 _DPI = 150
 _GRID = (900, 500)  # places of a picture on which points of one place are one
+_COLUMNS = 3  # of a legend
 _WIDTH, _HEIGHT = 5.2, 3.5  # inches, for a column of a page and for a phone
 
 
@@ -73,8 +74,9 @@ def figure_of(width: float = _WIDTH, height: float = _HEIGHT, **settings: Any) -
     return Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER, **settings)
 
 
-def _axes(title: str = "", *, width: float = _WIDTH, height: float = _HEIGHT) -> Axes:
-    axes = figure_of(width, height, layout="constrained").add_subplot()
+def _axes(title: str = "", *, height: float = _HEIGHT) -> Axes:
+    """Return axes with room for two lines beside them and a title above, if there is one."""
+    axes = figure_of(_WIDTH, height).add_axes((0.16, 0.2, 0.81, 0.77))
     axes.set_facecolor("none")
     if title:
         axes.set_title(textwrap.shorten(title, 64), fontsize=10.5)
@@ -91,8 +93,15 @@ def _done(axes: Axes) -> Figure:
 
     figure = axes.figure
     assert isinstance(figure, Figure)
-    if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    named = len(axes.get_legend_handles_labels()[1])
+    rows = -(-named // _COLUMNS)
+    if named:
+        figure.legend(loc="lower center", ncols=_COLUMNS, frameon=False, fontsize=9)
+    # By hand, for matplotlib's own layout takes as long as all the rest.
+    height = float(figure.get_size_inches()[1])
+    bottom, top = 0.5 + 0.22 * rows, 0.12 + 0.25 * bool(axes.get_title())
+    left, width = axes.get_position().x0, axes.get_position().width
+    axes.set_position((left, bottom / height, width, 1 - (bottom + top) / height))
     return figure
 
 
@@ -293,7 +302,10 @@ def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> F
     counts = np.asarray(matrix, dtype=float)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     few = len(classes) <= _NAMED_CLASSES
-    axes = _axes(height=4.6)
+    figure = figure_of(_WIDTH, 4.6, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=False)
     axes.set_xlim(-0.5, len(classes) - 0.5)
     axes.set_ylim(len(classes) - 0.5, -0.5)
@@ -306,7 +318,7 @@ def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> F
         places = range(len(classes))
         axes.set_xticks(places, classes, rotation=60, ha="right", fontsize=8)
         axes.set_yticks(places, classes, fontsize=8)
-    return _done(axes)
+    return figure
 
 
 def _cell(axes: Axes, i: int, j: int, share: float, *, named: bool) -> None:
@@ -314,7 +326,7 @@ def _cell(axes: Axes, i: int, j: int, share: float, *, named: bool) -> None:
     from matplotlib.patches import Rectangle
 
     place = (j - 0.5, i - 0.5)
-    axes.add_patch(Rectangle(place, 1, 1, facecolor=_BEST, alpha=0.08 + 0.92 * share, linewidth=0))
+    axes.add_artist(Rectangle(place, 1, 1, facecolor=_BEST, alpha=0.08 + 0.92 * share, linewidth=0))
     if named and share >= _WORTH_A_NUMBER:
         colour = _PAPER if share > 0.55 else _INK
         text = f"{100 * share:.0f}"
@@ -384,11 +396,11 @@ def as_svg(figure: Figure, alt: str = "", *, key: str = "nas") -> str:
     width = float(figure.get_size_inches()[0])
     opening = f'<svg role="img" aria-label="{html.escape(alt)}" style="max-width:{width:.3g}in"'
     text = re.sub(r'<svg (?:width|height)="[^"]*" |<svg ', f"{opening} ", text, count=1)
-    text = re.sub(r'(<svg [^>]*?) (?:width|height)="[\d.]+pt"', r"\1", text, count=1)
-    text = re.sub(r'(<svg [^>]*?) (?:width|height)="[\d.]+pt"', r"\1", text, count=1)
-    text = re.sub(
-        r' id="(?:[a-z]+_|matplotlib\.axis_|LineCollection_|PathCollection_)\d+"', "", text
-    )
+    for _ in ("width", "height"):
+        text = re.sub(r'(<svg [^>]*?) (?:width|height)="[\d.]+pt"', r"\1", text, count=1)
+    used = {*re.findall(r'href="#([^"]+)"', text), *re.findall(r"url\(#([^)]+)\)", text)}
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'(?<= id=")(?=[^"]+")|(?<=href="#)|(?<=url\(#)', f"{key}-", text)
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
     text = re.sub(r"font: ([\d.]+px) (?:'[^']*'(?:, )?|[\w-]+(?:, )?)+", _font, text)
     for name, ink in INKS.items():

@@ -630,6 +630,8 @@ def _cut(values: Sequence[float]) -> tuple[float | None, str]:
 
     None where all can be shown.
     """
+    if not values:
+        return None, ""
     least = worth_showing(values)
     hidden = sum(value < least for value in values)
     if not hidden:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nas.drawing import INKS, figure_of
 from nas.outline import Part, outline
 from spaces.base import Arch, Space
@@ -22,7 +24,6 @@ from spaces.own_cell import SizedCellSpace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
 _INK, _PAPER, _FAINT = (INKS[name].light for name in ("ink", "paper", "faint"))
 _BLUE, _ORANGE, _GREEN, _PINK = (INKS[n].light for n in ("blue", "orange", "green", "pink"))
@@ -40,6 +41,7 @@ _DARTS_KINDS: dict[str, Kind] = {"sep_conv": "conv", "dil_conv": "own"}
 # inches: between nodes, from the line to the first arc, from arc to arc, for the heading
 _DROP, _FIRST, _STEP, _TITLE = 0.92, 0.98, 0.95, 0.75
 _CLEAR, _THIN = 0.85, 0.35  # the same two where nodes are boxes and arcs have no names
+_HEAD = 0.12  # inches: of an arrow
 _ROW, _BOX = 0.44, 2.35  # inches: a row of a network, and the width of what stands in it
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _NAME = 16  # characters of an operation
@@ -261,9 +263,9 @@ def _draw_cell(axes: Axes, cell: Cell) -> None:
     """Draw nodes in a column and what leads from one to another."""
     levels = arc_levels((link.source, link.target) for link in cell.links)
     named = any(link.name for link in cell.links)
-    nodes = [_draw_node(axes, name, -_DROP * place) for place, name in enumerate(cell.nodes)]
+    halves = [_draw_node(axes, name, -_DROP * place) for place, name in enumerate(cell.nodes)]
     for link in cell.links:
-        _draw_link(axes, link, nodes, _offset(levels[link.source, link.target], named=named))
+        _draw_link(axes, link, halves, _offset(levels[link.source, link.target], named=named))
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     if cell.title:
         axes.text(0, 0.48, cell.title, fontsize=10, weight="bold", **middle)
@@ -272,36 +274,31 @@ def _draw_cell(axes: Axes, cell: Cell) -> None:
         axes.text(0, below, cell.note, fontsize=9, color=_FAINT, **middle)
 
 
-def _draw_node(axes: Axes, name: str, y: float) -> Patch:
+def _draw_node(axes: Axes, name: str, y: float) -> tuple[float, float]:
+    """Draw a node and return half of its width and of its height."""
     from matplotlib.patches import Circle, FancyBboxPatch
 
     style: dict[str, Any] = {"facecolor": _PAPER, "edgecolor": _INK, "zorder": 4}
-    node: Patch
     if len(name) <= 3:
-        node = Circle((0, y), 0.21, **style)
+        half = (0.21, 0.21)
+        axes.add_artist(Circle((0, y), half[0], **style))
     else:
-        half = max(0.3, 0.045 * len(name) + 0.06)
+        half = (max(0.3, 0.045 * len(name) + 0.06), 0.17)
         box = "round,pad=0,rounding_size=0.12"
-        node = FancyBboxPatch((-half, y - 0.17), 2 * half, 0.34, boxstyle=box, **style)
-    axes.add_patch(node)
+        place = (-half[0], y - half[1])
+        axes.add_artist(FancyBboxPatch(place, 2 * half[0], 2 * half[1], boxstyle=box, **style))
     axes.text(0, y, name, ha="center", va="center", fontsize=9.5, zorder=5)
-    return node
+    return half
 
 
-def _draw_link(axes: Axes, link: Link, nodes: list[Patch], offset: float) -> None:
-    from matplotlib.patches import FancyArrowPatch
-
+def _draw_link(
+    axes: Axes, link: Link, halves: Sequence[tuple[float, float]], offset: float
+) -> None:
     colour, style, width = _LINES[link.kind]
     start, end = -_DROP * link.source, -_DROP * link.target
-    # "arc3" puts the one control point at rad times the distance, twice as far as the curve gets
-    bend = -2 * offset / (start - end)
-    axes.add_patch(
-        FancyArrowPatch(
-            (0, start), (0, end), connectionstyle=f"arc3,rad={bend}", patchA=nodes[link.source],
-            patchB=nodes[link.target], shrinkA=0, shrinkB=1, arrowstyle="-|>", mutation_scale=11,
-            color=colour, linestyle=style, linewidth=width, zorder=2,
-        )
-    )  # fmt: skip
+    _draw_arrow(
+        axes, (start, end), offset, halves[link.target], color=colour, linestyle=style, lw=width
+    )
     if link.name:
         name = link.name if len(link.name) <= _NAME else f"{link.name[: _NAME - 1]}…"
         axes.text(
@@ -311,19 +308,59 @@ def _draw_link(axes: Axes, link: Link, nodes: list[Patch], offset: float) -> Non
         )  # fmt: skip
 
 
+def _draw_arrow(
+    axes: Axes,
+    ends: tuple[float, float],
+    offset: float,
+    half: tuple[float, float],
+    **style: Any,  # noqa: ANN401 - matplotlib's
+) -> None:
+    """Draw an arrow down the line of nodes, on which it begins behind one and ends before another.
+
+    Args:
+        axes: Of which one unit is one inch.
+        ends: Heights of the two nodes.
+        offset: How far the arc gets from the line.
+        half: Half of the width and of the height of the node at its end.
+        style: Of the line.
+    """
+    from matplotlib.patches import PathPatch, Polygon
+    from matplotlib.path import Path
+
+    start, end = ends
+    control = np.asarray([2 * offset, (start + end) / 2])  # an arc gets half as far as this
+    corners = np.asarray([[0.0, start], control, [0.0, end]])
+    t = np.linspace(0, 1, 201)[:, None]
+    curve = (1 - t) ** 2 * corners[0] + 2 * t * (1 - t) * corners[1] + t**2 * corners[2]
+    beyond = (np.abs(curve - corners[2]) / half > 1).any(axis=1)  # outside of the node's box
+    if half[0] == half[1]:
+        beyond = np.linalg.norm(curve - corners[2], axis=1) > half[0]
+    tip = curve[np.flatnonzero(beyond)[-1]]
+    far = np.flatnonzero(np.linalg.norm(curve - tip, axis=1) > _HEAD)
+    last = far[far < np.flatnonzero(beyond)[-1]][-1]
+    base = curve[last]
+    across = np.asarray([tip[1] - base[1], base[0] - tip[0]]) * 0.42
+    cut = float(t[last, 0])
+    bent = corners[0] + cut * (corners[1] - corners[0])  # of the curve up to there
+    path = Path(np.asarray([corners[0], bent, base]), [Path.MOVETO, Path.CURVE3, Path.CURVE3])
+    axes.add_artist(PathPatch(path, fill=False, zorder=2, **style))
+    head = np.asarray([tip, base + across, base - across])
+    axes.add_artist(Polygon(head, closed=True, color=style["color"], lw=0, zorder=2))
+
+
 def _network_extent(parts: Sequence[Part]) -> _Box:
     return _Box(-_BOX / 2 - 0.1, _BOX / 2 + 1.75, -_ROW * len(parts) + 0.12, 0.3)
 
 
 def _draw_parts(axes: Axes, parts: Sequence[Part]) -> None:
     """Draw a column of boxes, one per row of equal modules, with what leaves each."""
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+    from matplotlib.patches import FancyBboxPatch
 
     for place, part in enumerate(parts):
         y = -_ROW * place
         for behind in reversed(range(1 + (part.repeat > 1))):  # a second box: there are several
             shift = 0.045 * behind
-            axes.add_patch(
+            axes.add_artist(
                 FancyBboxPatch(
                     (-_BOX / 2 + shift, y - 0.13 - shift), _BOX, 0.26,
                     boxstyle="round,pad=0,rounding_size=0.06", facecolor=_PAPER,
@@ -335,12 +372,7 @@ def _draw_parts(axes: Axes, parts: Sequence[Part]) -> None:
         axes.text(0, y, name, ha="center", va="center", fontsize=9, zorder=4)
         axes.text(_BOX / 2 + 0.12, y, _shape(part), ha="left", va="center", fontsize=9)
         if place:
-            axes.add_patch(
-                FancyArrowPatch(
-                    (0, y + _ROW - 0.13), (0, y + 0.13), shrinkA=0, shrinkB=0, arrowstyle="-|>",
-                    mutation_scale=8, color=_FAINT, linewidth=1, zorder=1,
-                )
-            )  # fmt: skip
+            _draw_arrow(axes, (y + _ROW, y), 0.0, (_BOX / 2, 0.13), color=_FAINT, lw=1)
 
 
 def _shape(part: Part) -> str:
