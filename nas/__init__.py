@@ -8,6 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas.callbacks import Callback as Callback
+    from nas.callbacks import RunInfo as RunInfo
     from nas.chunks import OwnProxy as OwnProxy
     from nas.engine import Result as Result
     from nas.engine import ResultArch as ResultArch
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Callback": "nas.callbacks",
+    "RunInfo": "nas.callbacks",
     "Result": "nas.engine",
     "ResultArch": "nas.engine",
     "Searcher": "nas.engine",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nas import plain_yaml
-from nas.drawing import as_svg, draw_agreement, draw_confusion, draw_curves
+from nas.drawing import draw_agreement, draw_confusion, draw_curves
+from nas.pages import Picture, Table, last_is_code, render, shown
 from nas.wording import duration, number_text
 
 if TYPE_CHECKING:
@@ -155,34 +157,72 @@ def best_result(
     )
 
 
+def table_of(summary: Mapping[str, Any], caption: str) -> Table:
+    """Return the architectures of a training as a table of a page."""
+    headers, lines = table(summary)
+    told = last_is_code(caption, headers, lines)
+    groups = [i for i, head in enumerate(headers) if head == "group"]
+    return replace(told, texts=groups, marked=(summary["best"],))
+
+
+def environment_table(told: Mapping[str, Any]) -> Table:
+    """Return what a run ran on as a table of a page."""
+    names = {
+        "started": "started", "device_name": "device", "cpus": "processors", "threads": "threads",
+        "platform": "system", "nas-search": "nas-search", "commit": "commit", "python": "Python",
+        "torch": "torch", "numpy": "numpy", "scipy": "scipy", "optuna": "optuna",
+    }  # fmt: skip
+    rows = [[name, str(told[key])] for key, name in names.items() if told.get(key) is not None]
+    return Table("What it ran on", ["what", "value"], rows, texts=(0, 1))
+
+
+def command_text(told: Mapping[str, Any]) -> str:
+    """Return the command line of a run, as a person would give it again."""
+    command: list[str] = list(told.get("command", []))
+    if command and command[0] == "__main__.py":
+        command[:1] = ["python", "-m", "nas.cli"]
+    return shlex.join(command)
+
+
 def page(summary: Mapping[str, Any], drawn: Mapping[str, tuple[str, Figure]]) -> str:
     """Return the HTML page of a training; it needs nothing beside itself."""
-    import jinja2  # late: only a training that is over needs it
-
-    folder = Path(__file__).resolve().parent / "templates"
-    jinja = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=False
-    )
-    headers, lines = table(summary)
     data, told = summary["data"], summary["environment"]
-    return jinja.get_template("training.html").render(
+    failed = failures(summary)
+    return render(
+        "training.html",
         name=summary["name"],
         summary=summary["recipe"]["summary"],
         verdict=verdict(summary),
-        headers=headers,
-        rows=[
-            {"cells": line, "best": number == summary["best"]} for number, line in enumerate(lines)
-        ],
-        failures=failures(summary),
-        figures=[{"title": title, "svg": as_svg(figure)} for title, figure in drawn.values()],
+        facts=_facts(summary),
+        table=table_of(summary, "Trained, measured on test images"),
+        failures=Table("Failed", ["what"], [[text] for text in failed], texts=(0,))
+        if failed
+        else None,
+        figures=shown(
+            {name: Picture(title, figure, title) for name, (title, figure) in drawn.items()}
+        ),
         images=(
             f"{data['name']}: {data['train']:,} training, {data['validation']:,} validation and "
             f"{data['test']:,} test images of {'x'.join(map(str, data['shape']))}, "
-            f"{len(data['classes'])} classes; {duration(summary['seconds'])} of training."
+            f"{len(data['classes'])} classes."
         ),
         recipe=plain_yaml.dump(summary["recipe"]),
-        environment=(
-            f"nas-search {told['nas-search']}, torch {told['torch']}, Python {told['python']}, "
-            f"{told['device_name']}, {told.get('threads', '?')} threads, {told['started']}"
-        ),
+        environment=environment_table(told),
+        command=command_text(told),
+        again="nas train recipe.yaml",
     )
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what a person looks for first: name, value, remark."""
+    best, recipe = summary["archs"][summary["best"]], summary["recipe"]
+    facts = [
+        ("architectures", f"{len(summary['archs']):,}", ""),
+        ("trainings", f"{sum(len(row['runs']) for row in summary['archs']):,}", ""),
+        ("epochs", f"{recipe['epochs']:,}", f"{recipe['batch']} images a step"),
+        ("data", str(summary["data"]["name"]), f"{summary['data']['train']:,} training images"),
+        ("time", duration(summary["seconds"]), "of training"),
+    ]
+    if best.get("params") is not None:
+        facts.append(("parameters of the best", f"{best['params']:,}", ""))
+    return facts

@@ -1,237 +1,130 @@
-"""Pictures of a run: architectures, scores in the order they came, curves of trainings.
+"""Pictures of a run: scores in the order they came, trade-offs, agreement, curves of trainings.
 
 Each function returns a matplotlib ``Figure`` made without pyplot, so nothing global is touched
-and no window can open; ``figure.savefig(path)`` writes it.
+and no window can open; ``figure.savefig(path)`` writes it, :func:`as_svg` puts it into a page.
+Architectures are drawn by :mod:`nas.sketches`.
 """
 
 from __future__ import annotations
 
+import html
 import io
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.base import Arch, Space
-from spaces.cell import CellSpace, Kind
-from spaces.chain import ChainSpace
-from spaces.darts import CELLS, GRAPH_OPERATIONS, NODES, Darts
-from spaces.nasbench101 import NasBench101
-from spaces.nats_sss import NatsSss
-from spaces.own_cell import SizedCellSpace
-from spaces.transnas_macro import TransnasMacro
+from spaces.errors import NasError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
-# kind of operation: colour (Okabe & Ito, told apart by the colour-blind), line style, line width
-_LINES = {
-    "none": ("#8a8a8a", (0, (1, 2)), 1.0),
-    "skip": ("#555555", (0, (5, 2)), 1.6),
-    "conv": ("#0072b2", "solid", 2.4),
-    "own": ("#cc79a7", "solid", 2.4),
-    "avg_pool": ("#d55e00", "solid", 1.8),
-    "max_pool": ("#009e73", "solid", 1.8),
+
+class Ink(NamedTuple):
+    """One colour in both modes; pictures are drawn in the light one.
+
+    Attributes:
+        light: On :data:`INKS` ``["paper"]`` in light mode.
+        dark: In dark mode.
+    """
+
+    light: str
+    dark: str
+
+
+#: By the name of its CSS variable. The numbered ones are hues of Okabe & Ito, which the
+#: colour-blind tell apart, dark or light enough for text (4.5 : 1) in either mode.
+INKS = {
+    "ink": Ink("#000000", "#e6edf3"),
+    "paper": Ink("#ffffff", "#0d1117"),
+    "faint": Ink("#57606a", "#9ba4ae"),
+    "line": Ink("#d0d7de", "#30363d"),
+    "point": Ink("#6b90b0", "#6286a8"),
+    "blue": Ink("#0069a8", "#58b4f0"),
+    "orange": Ink("#b34a00", "#f4975e"),
+    "green": Ink("#00755a", "#45c49b"),
+    "pink": Ink("#a8417b", "#e79bc6"),
+    "violet": Ink("#6450b5", "#b3a4f0"),
+    "ochre": Ink("#806300", "#d9b84a"),
 }
-_POINT, _BEST, _FAILED = "#9fb8cc", "#0072b2", "#d55e00"
-_CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
+SERIES = tuple(INKS[name].light for name in ("blue", "orange", "green", "pink", "violet", "ochre"))
+FORMATS = ("svg", "png")
+
+_INK, _PAPER, _FAINT = (INKS[name].light for name in ("ink", "paper", "faint"))
+_LINE, _POINT = (INKS[name].light for name in ("line", "point"))
+_BEST, _FAILED = SERIES[:2]
 _NAMED = 12  # curves that a legend names
 _NAMED_CLASSES = 20  # of which a picture can show the names
 _WORTH_A_NUMBER = 0.02  # share of a class
 _DPI = 150
-_SPAN, _RISE, _TITLE = 2.3, 0.95, 0.75  # inches between nodes, between arcs, and for the heading
+_GRID = (900, 500)  # places of a picture on which points of one place are one
+_COLUMNS = 3  # of a legend
+_WIDTH, _HEIGHT = 5.2, 3.5  # inches, for a column of a page and for a phone
 
 
-def draw_arch(space: Space, arch: Arch, caption: str = "") -> Figure:
-    """Draw one architecture.
+def figure_of(width: float = _WIDTH, height: float = _HEIGHT, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's
+    """Return an empty figure, in inches."""
+    from matplotlib.figure import Figure  # late: a program that draws nothing should not load it
 
-    Cells are drawn as nodes and edges, with the name of each operation where it sits; layers or
-    blocks in a row as a bar for the channels of each; anything else as a bar for each choice.
-
-    Args:
-        space: Where the architecture lives.
-        arch: What to draw.
-        caption: A line below the official string, such as score and size.
-    """
-    text = space.to_str(arch)
-    if isinstance(space, SizedCellSpace):
-        return _draw_cell(space.cell, arch[: len(space.cell.edges)], text, caption)
-    if isinstance(space, CellSpace):
-        return _draw_cell(space, arch, text, caption)
-    if isinstance(space, NasBench101):
-        return _draw_101(text, caption)
-    if isinstance(space, Darts):
-        return _draw_darts(space, arch, text, caption)
-    channels = _channels(space, arch)
-    if channels:
-        return _draw_bars(channels, text, caption, "channels")
-    return _draw_bars(list(arch), text, caption, "choice")
+    return Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER, **settings)
 
 
-def _draw_darts(space: Darts, arch: Arch, text: str, caption: str) -> Figure:
-    """Draw the normal cell and, below it, the reduction; the output joins all nodes but inputs."""
-    cells = []
-    for number, cell in enumerate(CELLS):
-        links = [
-            _Link(source, target, GRAPH_OPERATIONS[op].kind, GRAPH_OPERATIONS[op].name)
-            for source, target, op in space.edges(arch, number)
-        ]
-        cells.append(([f"{cell} -2", f"{cell} -1", *map(str, NODES)], links))
-    return _draw_graphs(cells, text, caption)
-
-
-def _draw_cell(space: CellSpace, arch: Arch, text: str, caption: str) -> Figure:
-    names = ["in", *map(str, range(1, space.n_nodes - 1)), "out"]
-    links = [
-        _Link(edge.source, edge.target, operation.kind, operation.name)
-        for edge, operation in zip(space.edges, space.operations(arch), strict=True)
-    ]
-    return _draw_graph(names, links, text, caption)
-
-
-def _draw_101(text: str, caption: str) -> Figure:
-    """Draw a cell of NAS-Bench-101, whose operations are the nodes and whose edges only copy."""
-    groups = [group.split("~") for group in text.split("+")]
-    wires = [(int(i), target) for target, (_, sources) in enumerate(groups, 1) for i in sources]
-    used = sorted({0, len(groups), *(node for wire in wires for node in wire)})
-    names = ["in", *(name for name, _ in groups[:-1]), "out"]
-    links = [_Link(used.index(i), used.index(j), "skip") for i, j in wires]
-    return _draw_graph([names[node] for node in used], links, text, caption)
-
-
-@dataclass(frozen=True)
-class _Link:
-    """An arrow between two nodes, drawn in the way of its kind."""
-
-    source: int
-    target: int
-    kind: Kind
-    name: str = ""
-
-
-def _draw_graph(names: list[str], links: list[_Link], text: str, caption: str) -> Figure:
-    return _draw_graphs([(names, links)], text, caption)
-
-
-def _draw_graphs(graphs: list[tuple[list[str], list[_Link]]], text: str, caption: str) -> Figure:
-    """Draw graphs below each other: nodes in a row and what leads from one to another."""
-    found = [arc_levels((link.source, link.target) for link in links) for _, links in graphs]
-    heights = []
-    for levels in found:
-        above, below = max(0, *levels.values()), max(0, *(-level for level in levels.values()))
-        heights.append((_RISE * above + 0.5, _RISE * below + 0.5))
-    length = max(_SPAN * (len(names) - 1) for names, _ in graphs)
-    width = max(length + 1.2, 7.5)
-    total = sum(map(sum, heights)) + _TITLE
-    figure = _figure(width, total)
-    top = total - _TITLE
-    for (names, links), levels, (up, down) in zip(graphs, found, heights, strict=True):
-        top -= up + down
-        axes = figure.add_axes((0, top / total, 1, (up + down) / total))  # one unit is one inch
-        axes.set_xlim((length - width) / 2, (length + width) / 2)
-        axes.set_ylim(-down, up)
-        axes.set_axis_off()
-        nodes = [_draw_node(axes, _SPAN * place, name) for place, name in enumerate(names)]
-        for link in links:
-            _draw_link(axes, link, nodes, _RISE * levels[link.source, link.target])
-    _title(figure, text, caption)
-    return figure
-
-
-def _draw_node(axes: Axes, x: float, name: str) -> Patch:
-    from matplotlib.patches import Circle, FancyBboxPatch
-
-    style: dict[str, Any] = {"facecolor": "white", "edgecolor": "black", "zorder": 4}
-    box = "round,pad=0,rounding_size=0.2"
-    node: Patch = (
-        Circle((x, 0), 0.24, **style)
-        if len(name) <= 3
-        else FancyBboxPatch((x - 0.5, -0.22), 1.0, 0.44, boxstyle=box, **style)
-    )
-    axes.add_patch(node)
-    axes.text(x, 0, name, ha="center", va="center", fontsize=10.5, zorder=5)
-    return node
-
-
-def arc_levels(edges: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """Return how high each edge arches over the line of nodes: 0 straight, positive above.
-
-    Edges between neighbours are straight. The others, short ones first, take the lowest free
-    level on the emptier side, so that no two arcs whose spans overlap share a level.
-    """
-    levels: dict[tuple[int, int], int] = {}
-    for source, target in sorted(edges, key=lambda ends: (ends[1] - ends[0], ends)):
-        if target - source == 1:
-            levels[source, target] = 0
-            continue
-        level = 1
-        while True:
-            taken = {
-                found
-                for (a, b), found in levels.items()
-                if abs(found) == level and a < target and source < b
-            }
-            free = [side for side in (level, -level) if side not in taken]
-            if free:
-                levels[source, target] = free[0]
-                break
-            level += 1
-    return levels
-
-
-def _draw_link(axes: Axes, link: _Link, nodes: list[Patch], rise: float) -> None:
-    from matplotlib.patches import FancyArrowPatch
-
-    colour, style, width = _LINES[link.kind]
-    start, end = _SPAN * link.source, _SPAN * link.target
-    # "arc3" puts the one control point at rad times the distance, twice as far as the curve gets
-    bend = -2 * rise / (end - start)
-    axes.add_patch(
-        FancyArrowPatch(
-            (start, 0), (end, 0), connectionstyle=f"arc3,rad={bend}", patchA=nodes[link.source],
-            patchB=nodes[link.target], shrinkA=0, shrinkB=1, arrowstyle="-|>", mutation_scale=14,
-            color=colour, linestyle=style, linewidth=width, zorder=2,
-        )
-    )  # fmt: skip
-    if link.name:
-        axes.text(
-            (start + end) / 2, rise, link.name, ha="center", va="center", fontsize=9.5, zorder=3,
-            color=colour,
-            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"},
-        )  # fmt: skip
-
-
-def _channels(space: Space, arch: Arch) -> list[int]:
-    """Return the channels of every layer, block or module; none where a space does not say."""
-    if isinstance(space, ChainSpace):
-        return [block.c_out for block in space.blocks(arch)]
-    if isinstance(space, NatsSss | TransnasMacro):
-        widths = space.channels(np.asarray([arch], dtype=np.int64))[0].tolist()
-        return [width for width in widths if width]
-    return []
-
-
-def _draw_bars(heights: list[int], text: str, caption: str, what: str) -> Figure:
-    figure = _figure(7.0, 3.6)
-    axes = figure.add_axes((0.09, 0.15, 0.88, 0.6))
-    bars = axes.bar(range(1, len(heights) + 1), heights, color=_BEST, width=0.6)
-    axes.bar_label(bars, padding=2)
-    axes.set_xticks(range(1, len(heights) + 1))
-    axes.set_xlabel("layer" if what == "channels" else "place")
-    axes.set_ylabel(what)
-    axes.set_ylim(0, max([*heights, 1]) * 1.15)
+def _axes(title: str = "", *, height: float = _HEIGHT) -> Axes:
+    """Return axes with room for two lines beside them and a title above, if there is one."""
+    axes = figure_of(_WIDTH, height).add_axes((0.16, 0.2, 0.81, 0.77))
+    axes.set_facecolor("none")
+    if title:
+        axes.set_title(textwrap.shorten(title, 64), fontsize=10.5)
     axes.spines[["top", "right"]].set_visible(False)
-    _title(figure, text, caption)
+    axes.grid(color=_LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)
+    return axes
+
+
+def _done(axes: Axes) -> Figure:
+    """Return the figure, with a legend below it where there is something to name."""
+    from matplotlib.figure import Figure
+
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    named = len(axes.get_legend_handles_labels()[1])
+    rows = -(-named // _COLUMNS)
+    if named:
+        figure.legend(loc="lower center", ncols=_COLUMNS, frameon=False, fontsize=9)
+    # By hand, for matplotlib's own layout takes as long as all the rest.
+    height = float(figure.get_size_inches()[1])
+    bottom, top = 0.5 + 0.22 * rows, 0.12 + 0.25 * bool(axes.get_title())
+    left, width = axes.get_position().x0, axes.get_position().width
+    axes.set_position((left, bottom / height, width, 1 - (bottom + top) / height))
     return figure
+
+
+def _short(text: str) -> str:
+    """Return a label of at most two lines."""
+    return "\n".join(textwrap.wrap(text, 40, max_lines=2, placeholder=" ..."))
+
+
+def _count(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Write large numbers of the horizontal axis as 200k and 1.2M."""
+    from matplotlib.ticker import EngFormatter
+
+    if len(values) and np.abs(values).max() >= 10_000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def draw_scores(
-    scores: Sequence[float | None], *, title: str, proxy: str, maximise: bool = True
+    scores: Sequence[float | None],
+    *,
+    title: str = "",
+    proxy: str,
+    maximise: bool = True,
+    least: float | None = None,
 ) -> Figure:
     """Draw every score in the order it came, and the best so far.
 
@@ -240,40 +133,142 @@ def draw_scores(
         title: The heading.
         proxy: What the scores are, for the axis.
         maximise: Whether a high score is good.
+        least: Where the vertical axis begins; by itself when left out.
     """
     from matplotlib.ticker import MaxNLocator
 
     values = np.asarray([np.nan if score is None else score for score in scores], dtype=float)
     numbers = np.arange(1, len(values) + 1)
     failed = np.isnan(values)
-    figure = _figure(7.0, 4.0, layout="constrained")
-    axes = figure.add_subplot()
-    axes.scatter(
-        numbers[~failed],
-        values[~failed],
-        s=12 if len(values) <= 1000 else 4,
-        color=_POINT,
-        linewidths=0,
-        label="architecture",
-    )
+    axes = _axes(title)
+    axes.set_xlim(0.5 - 0.02 * len(values), 0.5 + 1.02 * max(len(values), 1))
+    _points(axes, numbers[~failed], values[~failed], "one architecture")
     if not failed.all():
-        best = np.fmax.accumulate(values) if maximise else np.fmin.accumulate(values)
+        best = so_far(values, maximise=maximise)
         axes.step(numbers, best, where="post", color=_BEST, linewidth=1.8, label="best so far")
     if failed.any():
-        axes.plot(
-            numbers[failed], np.zeros(failed.sum()), "x", color=_FAILED, markersize=6,
-            clip_on=False, transform=axes.get_xaxis_transform(), label=f"failed ({failed.sum()})",
-        )  # fmt: skip
-    axes.set_xlim(0.5 - 0.02 * len(values), 0.5 + 1.02 * max(len(values), 1))
+        _points(
+            axes, numbers[failed], np.zeros(failed.sum()), f"failed ({failed.sum():,})", low=True
+        )
+    axes.set_ylim(bottom=least)
     axes.set_xlabel("architectures scored")
-    axes.set_ylabel(proxy if len(proxy) <= 40 else proxy[:37] + "...")
-    axes.set_title(textwrap.shorten(title, 80), fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(values):
-        figure.legend(loc="outside lower right", ncols=3, frameon=False, fontsize=9)
-    return figure
+    axes.set_ylabel(_short(proxy))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    return _done(axes)
+
+
+def draw_steps(values: Sequence[float | None], *, up: str) -> Figure:
+    """Draw a value that stands until the next one, over the architectures scored.
+
+    Args:
+        values: One per trial, ``None`` where it is not known.
+        up: What they are, for the axis.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axes = _axes()
+    known = np.asarray([np.nan if value is None else value for value in values], dtype=float)
+    axes.step(np.arange(1, len(known) + 1), known, where="post", color=_BEST, linewidth=1.8)
+    axes.set_xlabel("architectures scored")
+    axes.set_ylabel(_short(up))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    return _done(axes)
+
+
+def so_far(values: NDArray[np.float64], *, maximise: bool) -> NDArray[np.float64]:
+    """Return the best of the values up to each, ``(N,)``; NaN before the first that is one."""
+    best: NDArray[np.float64] = (np.fmax if maximise else np.fmin).accumulate(values)
+    return best
+
+
+def _points(
+    axes: Axes,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    label: str,
+    *,
+    colour: str = _POINT,
+    size: float | None = None,
+    low: bool = False,
+) -> None:
+    """Draw points, as one path: thousands of them take little room in a page.
+
+    What lies on one place of a fine grid is drawn once.
+
+    Args:
+        axes: Where.
+        x: ``(N,)``.
+        y: ``(N,)``.
+        label: For the legend.
+        colour: Of all of them.
+        size: Diameter in points.
+        low: They stand on the horizontal axis, whatever its value.
+    """
+    if not len(x):
+        return
+    size = size or (4.2 if len(x) <= 300 else 3.0 if len(x) <= 1500 else 2.0)
+    style: dict[str, Any] = {"linewidth": size, "solid_capstyle": "round", "color": colour}
+    if low:
+        style |= {"transform": axes.get_xaxis_transform(), "color": _FAILED, "clip_on": False}
+    places = np.unique(
+        np.stack([_grid(x, _GRID[0]), _grid(y, _GRID[1])]), axis=1, return_index=True
+    )
+    kept = np.sort(places[1])
+    # Each point is a line of hardly any length with round ends; NaN lifts the pen.
+    tiny = 1e-4 * (float(np.ptp(x)) or 1.0)
+    dots = np.stack([x[kept], x[kept] + tiny, np.full(len(kept), np.nan)], axis=1).reshape(-1)
+    heights = np.repeat(y[kept].astype(float), 3)
+    axes.plot(dots, heights, label=f"_{label}", **style)
+    if label:
+        axes.plot([], [], "o", markersize=4, color=style["color"], label=label)
+
+
+def _grid(values: NDArray[Any], places: int) -> NDArray[np.int64]:
+    spread = float(np.ptp(values)) or 1.0
+    numbers: NDArray[np.int64] = np.round((values - values.min()) / spread * places).astype(
+        np.int64
+    )
+    return numbers
+
+
+def draw_trade_off(
+    across: Sequence[float],
+    up: Sequence[float],
+    front: Sequence[int],
+    *,
+    names: tuple[str, str],
+    title: str = "",
+    marked: Sequence[int] = (),
+    least: float | None = None,
+) -> Figure:
+    """Draw what was scored by two quantities, and the front of trade-offs.
+
+    Args:
+        across: One per architecture, in its own unit.
+        up: The same.
+        front: Which of them no other one beats in both.
+        names: Of the two quantities, for the axes.
+        title: The heading.
+        marked: Those that the search puts first.
+        least: Where the vertical axis begins; by itself when left out.
+    """
+    x, y = np.asarray(across, dtype=float), np.asarray(up, dtype=float)
+    axes = _axes(title)
+    _points(axes, x, y, "one architecture")
+    order = sorted(front, key=lambda place: (x[place], y[place]))
+    if order:
+        style: dict[str, Any] = {"markersize": 4, "linewidth": 1.3, "color": _BEST}
+        axes.plot(x[order], y[order], "o-", label="front", **style)
+    if len(marked):
+        axes.plot(
+            x[list(marked)], y[list(marked)], "D", markersize=7, color=_FAILED, fillstyle="none",
+            markeredgewidth=1.6, label="put first by the search",
+        )  # fmt: skip
+    axes.set_ylim(bottom=least)
+    _count(axes, x)
+    axes.set_xlabel(_short(names[0]))
+    axes.set_ylabel(_short(names[1]))
+    return _done(axes)
 
 
 def draw_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> Figure:
@@ -283,25 +278,23 @@ def draw_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> F
         curves: By label, for each epoch the accuracy (per cent) on training images, and on
             validation images where there was a look.
     """
-    figure = _figure(7.0, 4.0, layout="constrained")
-    axes = figure.add_subplot()
+    from matplotlib.ticker import MaxNLocator
+
+    axes = _axes()
     for number, (label, epochs) in enumerate(curves.items()):
-        colour = _CURVES[number % len(_CURVES)]
+        colour = SERIES[number % len(SERIES)]
         at = np.arange(1, len(epochs) + 1)
-        axes.plot(at, [x for x, _ in epochs], color=colour, alpha=0.45, linewidth=1.2)
+        axes.plot(at, [x for x, _ in epochs], color=colour, linestyle=(0, (2, 2)), linewidth=1.1)
         looked = [(i, y) for i, (_, y) in zip(at, epochs, strict=True) if y is not None]
         shown = label if number < _NAMED else "_"
         if looked:
             axes.plot(*zip(*looked, strict=True), color=colour, marker=".", label=shown)
         else:
             axes.plot([], [], color=colour, label=shown)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy, % (faint: training images)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    if curves:
-        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return figure
+    axes.set_ylabel("accuracy, % (dotted: training images)")
+    return _done(axes)
 
 
 def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
@@ -309,61 +302,131 @@ def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> F
     counts = np.asarray(matrix, dtype=float)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     few = len(classes) <= _NAMED_CLASSES
-    figure = _figure(5.6, 5.0, layout="constrained")
+    figure = figure_of(_WIDTH, 4.6, layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=False)
+    axes.set_xlim(-0.5, len(classes) - 0.5)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_aspect("equal")
+    for i, j in np.argwhere(shares > 0).tolist():
+        _cell(axes, i, j, float(shares[i, j]), named=few)
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     if few:
         places = range(len(classes))
         axes.set_xticks(places, classes, rotation=60, ha="right", fontsize=8)
         axes.set_yticks(places, classes, fontsize=8)
-        for i, row in enumerate(shares):
-            for j, share in enumerate(row):
-                if share >= _WORTH_A_NUMBER:
-                    colour = "white" if share > 0.5 else "black"
-                    text = f"{100 * share:.0f}"
-                    axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the class")
     return figure
+
+
+def _cell(axes: Axes, i: int, j: int, share: float, *, named: bool) -> None:
+    """Fill one place of a matrix; the more, the stronger, with its percentage."""
+    from matplotlib.patches import Rectangle
+
+    place = (j - 0.5, i - 0.5)
+    axes.add_artist(Rectangle(place, 1, 1, facecolor=_BEST, alpha=0.08 + 0.92 * share, linewidth=0))
+    if named and share >= _WORTH_A_NUMBER:
+        colour = _PAPER if share > 0.55 else _INK
+        text = f"{100 * share:.0f}"
+        axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
 
 
 def draw_agreement(
     points: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str
 ) -> Figure:
     """Draw one number of architectures against another, groups in colours of their own."""
-    figure = _figure(5.6, 4.2, layout="constrained")
-    axes = figure.add_subplot()
+    axes = _axes()
     for number, (label, pairs) in enumerate(points.items()):
-        x, y = zip(*pairs, strict=True)
-        axes.scatter(x, y, s=26, color=_CURVES[number % len(_CURVES)], label=label or None)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    if any(points):
-        axes.legend(frameon=False, fontsize=8)
-    return figure
+        x, y = (np.asarray(values, dtype=float) for values in zip(*pairs, strict=True))
+        size = 6.0 if len(x) <= 60 else None
+        _points(axes, x, y, label, colour=SERIES[number % len(SERIES)], size=size)
+    axes.set_xlabel(_short(across))
+    axes.set_ylabel(_short(up))
+    return _done(axes)
 
 
-def as_svg(figure: Figure) -> str:
-    """Return a picture as the text of an SVG element, to stand inside of a page."""
-    import matplotlib as mpl  # late, as below
+class Band(NamedTuple):
+    """The best so far of runs that differ in their seed only.
+
+    Attributes:
+        middle: Mean over the seeds, ``(N,)``.
+        low: The lowest of them.
+        high: The highest.
+    """
+
+    middle: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def draw_bands(bands: Mapping[str, Band], *, up: str) -> Figure:
+    """Draw what several groups of runs reach as they go on.
+
+    Args:
+        bands: By label.
+        up: What it is, for the axis.
+    """
+    axes = _axes()
+    for number, (label, band) in enumerate(bands.items()):
+        colour = SERIES[number % len(SERIES)]
+        at = np.arange(1, len(band.middle) + 1)
+        axes.fill_between(at, band.low, band.high, step="post", color=colour, alpha=0.18, lw=0)
+        shown = label if number < _NAMED else "_"
+        axes.step(at, band.middle, where="post", color=colour, linewidth=1.8, label=shown)
+    axes.set_xlabel("architectures scored")
+    axes.set_ylabel(_short(up))
+    return _done(axes)
+
+
+def as_svg(figure: Figure, alt: str = "", *, key: str = "nas") -> str:
+    """Return a picture as the text of an SVG element, to stand inside of a page.
+
+    Its colours are the page's own (CSS variables by the names of :data:`INKS`), so that it follows
+    light and dark mode.
+
+    Args:
+        figure: The picture.
+        alt: What it shows, for who cannot see it.
+        key: Of the picture, so that no two in a page share the names of their parts.
+    """
+    text = _svg(figure, key)
+    text = text[text.index("<svg") :]
+    width = float(figure.get_size_inches()[0])
+    opening = f'<svg role="img" aria-label="{html.escape(alt)}" style="max-width:{width:.3g}in"'
+    text = re.sub(r'<svg (?:width|height)="[^"]*" |<svg ', f"{opening} ", text, count=1)
+    for _ in ("width", "height"):
+        text = re.sub(r'(<svg [^>]*?) (?:width|height)="[\d.]+pt"', r"\1", text, count=1)
+    used = {*re.findall(r'href="#([^"]+)"', text), *re.findall(r"url\(#([^)]+)\)", text)}
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'(?<= id=")(?=[^"]+")|(?<=href="#)|(?<=url\(#)', f"{key}-", text)
+    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+    text = re.sub(r"font: ([\d.]+px) (?:'[^']*'(?:, )?|[\w-]+(?:, )?)+", _font, text)
+    for name, ink in INKS.items():
+        text = text.replace(ink.light, f"var(--{name})")
+    return text
+
+
+def _font(match: re.Match[str]) -> str:
+    family = "mono" if "onospace" in match[0] or "Mono" in match[0] else "sans"
+    return f"font: {match[1]} var(--{family})"
+
+
+def _svg(figure: Figure, key: str) -> str:
+    import matplotlib as mpl  # late, as above
 
     buffer = io.StringIO()
     # Nothing about its making, and the names of its parts from its content: the same picture is the
     # same text.
-    with mpl.rc_context({"svg.hashsalt": "nas", "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": key, "svg.fonttype": "none"}):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    return buffer.getvalue()
 
 
-def draw_front(
-    points: Sequence[Sequence[float]], front: Sequence[int], *, title: str, names: Sequence[str]
-) -> Figure:
-    """Draw what was scored by its first two objectives, and the front of trade-offs.
+def save_figures(figures: Mapping[str, Figure], folder: Path, kind: str) -> list[Path]:
+    """Write pictures as files.
 
     Of two objectives the front is a staircase: between two architectures there is none better. Of
     more it is no line in this plane, so its members are marked only. Where a tenth of the scored
@@ -371,85 +434,23 @@ def draw_front(
     counted.
 
     Args:
-        points: One row per architecture that was scored, in the objectives' own units.
-        front: Which of them are on the front, in the order of the first objective.
-        title: The heading.
-        names: The objectives, for the axes; the first goes upwards.
+        figures: By name.
+        folder: Where; made if need be.
+        kind: One of :data:`FORMATS`.
+
+    Raises:
+        NasError: Another format, or they cannot be written.
     """
-    from matplotlib.ticker import EngFormatter
-
-    values = np.asarray([list(point[:2]) for point in points], dtype=float).reshape(-1, 2)
-    figure = _figure(7.0, 4.5, layout="constrained")
-    axes = figure.add_subplot()
-    axes.scatter(
-        values[:, 1], values[:, 0], s=12 if len(values) <= 1000 else 4, color=_POINT,
-        linewidths=0, label="architecture",
-    )  # fmt: skip
-    best = values[list(front)]
-    several = len(names) > 2
-    label = f"front of all {len(names)} objectives" if several else "front"
-    steps: dict[str, Any] = {"linestyle": "none"} if several else {"drawstyle": "steps-pre"}
-    axes.plot(
-        best[:, 1], best[:, 0], color=_BEST, marker="o", markersize=4, linewidth=1.2, label=label,
-        **steps,
-    )  # fmt: skip
-    low, high, left_out = _height(values[:, 0])
-    if left_out:
-        axes.set_ylim(low, high)
-        axes.annotate(
-            f"{left_out} outside of this height", (1, 0), xycoords="axes fraction",
-            xytext=(-4, 4), textcoords="offset points", ha="right", fontsize=8, color=_FAILED,
-        )  # fmt: skip
-    for axis, column in ((axes.xaxis, 1), (axes.yaxis, 0)):
-        if len(values) and np.abs(values[:, column]).max() >= 1e5:
-            axis.set_major_formatter(EngFormatter(sep="\N{THIN SPACE}"))
-    axes.set_xlabel(names[1])
-    axes.set_ylabel(names[0])
-    axes.set_title(textwrap.shorten(title, 80), fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
-    return figure
-
-
-def _height(values: NDArray[np.float64]) -> tuple[float, float, int]:
-    """Return the ends of an axis, and how many values it leaves out.
-
-    It leaves out the tenth farthest from the others where that makes the axis a third as long.
-    """
-    if len(values) < 10:
-        return 0.0, 0.0, 0
-    low, high = np.quantile(values, [0.05, 0.95])
-    reach = 0.25 * (high - low)
-    bottom, top = max(values.min(), low - 2 * reach), min(values.max(), high + 2 * reach)
-    if reach == 0 or top - bottom > (values.max() - values.min()) / 3:
-        return 0.0, 0.0, 0
-    margin = 0.05 * (top - bottom)
-    left_out = int(((values < bottom) | (values > top)).sum())
-    return float(bottom - margin), float(top + margin), left_out
-
-
-def _figure(width: float, height: float, **settings: Any) -> Figure:  # noqa: ANN401 - matplotlib's
-    from matplotlib.figure import Figure  # late: a program that draws nothing should not load it
-
-    return Figure(figsize=(width, height), dpi=_DPI, facecolor="white", **settings)
-
-
-def _title(figure: Figure, text: str, caption: str) -> None:
-    """Write the official string, at most two lines of it, and the caption into the top margin."""
-    width, height = figure.get_size_inches()
-    lines = _wrapped(text, int(width * 11))
-    top = 1 - 0.16 / height
-    figure.text(0.5, top, "\n".join(lines), ha="center", va="top", fontsize=8.5, family="monospace")
-    below = 1 - (0.16 + 0.17 * len(lines) + 0.08) / height
-    figure.text(0.5, below, caption, ha="center", va="top", fontsize=10)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Break a long official string before its ``+`` signs, where NATS-Bench has them."""
-    lines = [""]
-    for part in text.replace("+", " +").split(" "):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
-    return lines
+    if kind not in FORMATS:
+        raise NasError(f"--format: expected {' or '.join(FORMATS)}, got {kind!r}")
+    paths = [folder / f"{name}.{kind}" for name in figures]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, (name, figure) in zip(paths, figures.items(), strict=True):
+            if kind == "png":
+                figure.savefig(path)
+            else:
+                path.write_text(_svg(figure, name), encoding="utf-8")
+    except OSError as error:
+        raise NasError(f"{folder}: cannot write pictures: {error.strerror}") from None
+    return paths

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from nas.callbacks import Callback, RunInfo, SearchLog
 from nas.chunks import OwnProxy
 from nas.hardware import Latency, MeasuredLatency
 from nas.hardware.source import latency_source
@@ -333,6 +334,16 @@ class Result:
 
         return explain(self.oracle, [found.arch for found in self.top(max(k, RIVALS))], k)
 
+    def to_summary(self) -> dict[str, Any]:
+        """Return the best and the counts as plain values, for :meth:`nas.Callback.end`."""
+        best = next(iter(self.top(1)), None)
+        return {
+            "best": None if best is None else {"arch": best.text, "score": best.score},
+            "n_trials": len(self.trials),
+            "n_failed": sum(self.failures.values()),
+            "seconds": self.seconds,
+        }
+
     def to_pandas(self) -> pd.DataFrame:
         """Return the trials as a data frame, one row each, the columns being fields of `Trial`.
 
@@ -540,14 +551,21 @@ class Searcher:
             f"on {what['space']}>"
         )
 
-    def run(self, on_trial: Callable[[Trial], object] | None = None) -> Result:
+    def run(
+        self,
+        on_trial: Callable[[Trial], object] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Result:
         """Search, and return what was found.
 
         Interrupting it (Ctrl-C) loses nothing that is in the cache file.
 
         Args:
             on_trial: Called with every trial as it comes; a finished batch brings several.
+            callbacks: Hear of the search batch by batch (:mod:`nas.callbacks`).
         """
+        what = f"{self.settings['proxy']} on {self.space.name}"
+        log = SearchLog(callbacks, RunInfo("search", what, self.settings), self._batch)
         began = time.perf_counter()
         store = None if self._cache is None else Store(self._cache)
         latency = self._quantities.latency
@@ -570,13 +588,17 @@ class Searcher:
                 ahead=self._batches_ahead(strategy, oracle),
             ):
                 trials.append(trial)
+                log(trial)
                 if on_trial is not None:
                     on_trial(trial)
         finally:
             workers.close()
             if store is not None:
                 store.close()  # a tie-break that is asked later opens it again
-        return Result(trials, oracle, time.perf_counter() - began, self.settings, objectives)
+        result = Result(trials, oracle, time.perf_counter() - began, self.settings, objectives)
+        if callbacks:
+            log.end(result.to_summary())
+        return result
 
     def _check_objectives(self, direction: Direction) -> None:
         if isinstance(self._objectives, str):

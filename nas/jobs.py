@@ -27,6 +27,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from nas import plain_yaml
 from nas.builder import SPACE, builder, is_file
+from nas.callbacks import Callback, RunInfo, log_epoch
 from nas.recipe import (
     Choice,
     Kind,
@@ -538,6 +539,7 @@ def run_training(
     network: OwnNetwork | None = None,
     world: World | None = None,
     tell: Tell | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train what the recipe of a folder says, or what is missing of it, and leave all that it gave.
 
@@ -548,6 +550,7 @@ def run_training(
         network: A network of the user's own, in the place of the recipe's architectures.
         world: The processes that take part.
         tell: Hears how far it is.
+        callbacks: Hear of it epoch by epoch, in the process that leads.
 
     Returns:
         What ``result.json`` holds.
@@ -562,13 +565,25 @@ def run_training(
     if world is None or world.leads:
         folder.begin(device=devices[0] if devices else recipe.device, seed=recipe.seed)
     jobs = folder.jobs()
+    if world is not None and not world.leads:
+        callbacks = ()
+    for callback in callbacks:
+        callback.start(RunInfo("training", recipe.name, recipe.resolved()))
+
+    def hear(told: Told) -> None:
+        log_epoch(callbacks, told.job.folder.name, told.step.done)
+        if tell is not None:
+            tell(told)
+
     results = run_jobs(
-        recipe, jobs, devices=devices, executor=executor, network=network, world=world, tell=tell
+        recipe, jobs, devices=devices, executor=executor, network=network, world=world, tell=hear
     )
     summary = summarise_training(recipe, jobs, results)
     summary["environment"] = folder.environment
     if world is None or world.leads:
         _leave(folder, summary, jobs, results)
+    for callback in callbacks:
+        callback.end(summary)
     return summary
 
 
@@ -651,6 +666,7 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     devices: Sequence[str] = (),
     tell: Tell | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Training:
     """Train architectures, or a network of your own, and measure them.
 
@@ -666,6 +682,7 @@ def train(
         folder: Where everything goes; by default a new folder in ``recipe.folder``.
         devices: One process for each; none trains in this one.
         tell: Hears how far it is.
+        callbacks: Hear of it epoch by epoch (:mod:`nas.callbacks`).
 
     Raises:
         NasError: A setting that cannot be, no data, or a training that failed.
@@ -694,7 +711,7 @@ def train(
     else:
         opened = TrainingFolder.open_named(loaded, Path(folder))
     try:
-        summary = run_training(opened, devices=devices, network=own, tell=tell)
+        summary = run_training(opened, devices=devices, network=own, tell=tell, callbacks=callbacks)
     finally:
         opened.close()
     return Training(opened.path, summary)

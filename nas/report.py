@@ -7,6 +7,9 @@
 ``environment.json``  Versions, machine, device, seed, commit and command line.
 ``scores.sqlite``   The score cache (unless the recipe names another).
 ``trials.csv``      One row per architecture, written as they come.
+``members.csv``     Of a search by an ensemble: what each member adds to each score.
+``truth.csv``       With a benchmark: what it says of each architecture.
+``report.html``     Everything for a person, in one file (:mod:`nas.search_page`).
 ``result.json``     The best architectures and how they were found; there when the run is complete.
 ``best_cell.png``   The best architecture, drawn.
 ``scores.png``      Every score in the order it came, and the best so far.
@@ -25,6 +28,7 @@ uninterrupted search. ``--resume`` may raise the budget, or report on a finished
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,28 +39,26 @@ import numpy as np
 
 from nas.benchmark import Truth
 from nas.builder import SPACE, builder, is_file
-from nas.drawing import draw_arch, draw_front, draw_scores
+from nas.drawing import draw_scores, draw_trade_off
 from nas.engine import Result, ResultArch, Trial
 from nas.objectives import parse_objective
 from nas.quantities import COUNTED
 from nas.recipe import Recipe, load_recipe
+from nas.run_data import COLUMNS, MEMBERS, TRAINING, TRUTH
 from nas.run_folder import RECIPE, RESULT, Folder, as_json
+from nas.sketches import draw_arch
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CACHE, TRIALS, TRAINING = "scores.sqlite", "trials.csv", "training"
+CACHE = "scores.sqlite"
 FREE = ("workers", "executor")
 """Keys that say who works, and change nothing of what comes out."""
 
 MAY_CHANGE = ("budget", "benchmark", "report", "summary", "train", *FREE)
 """Keys that a resumed run may set anew: the scores found so far hold for any value of them."""
-
-_COLUMNS = (
-    "number", "arch", "score", "best", "params", "flops", "seconds", "cached", "error",
-)  # fmt: skip
 
 
 class RunFolder(Folder[Recipe]):
@@ -97,15 +99,38 @@ class RunFolder(Folder[Recipe]):
             best = result.best
             costs = costs_text(best.params, best.flops)
             caption = f"{self.recipe.proxy} {number_text(best.score)} · {costs}"
-            draw_arch(result.space, best.arch, caption).savefig(self.path / "best_cell.png")
+            side = self.recipe.conditions.resolution
+            drawn = draw_arch(result.space, best.arch, caption, resolution=side)
+            drawn.savefig(self.path / "best_cell.png")
             what = f"{self.recipe.proxy} {number_text(best.score)}"
             classes = self.recipe.conditions.num_classes
             row = summary["best"]
             self.write("best.py", builder(self.recipe.name, what, self.recipe.space, row, classes))
             if is_file(self.recipe.space):  # a copy, so that best.py rebuilds what was searched
                 self.write(SPACE, Path(self.recipe.space).read_text(encoding="utf-8"))
+            self._write_tables(result, truth)
         self.write(RESULT, as_json(summary))  # last: it says that the rest is there
         return summary
+
+    def _write_tables(self, result: Result, truth: Truth | None) -> None:
+        """Write what a page needs of every architecture and neither trials nor result hold."""
+        scored = [trial for trial in result.trials if trial.score is not None]
+        spec = result.oracle.spec
+        if spec is not None and spec.members:
+            names = [str(member) for member, _ in spec.members]
+            terms = result.oracle.join_members([trial.arch for trial in scored]).terms.T.tolist()
+            rows = [[trial.text, *row] for trial, row in zip(scored, terms, strict=True)]
+            self.write(MEMBERS, _as_csv(["arch", *names], rows))
+        if truth is not None:
+            known = [(trial.text, truth.value(trial.arch)) for trial in scored]
+            rows = [[text, value] for text, value in known if value is not None]
+            self.write(TRUTH, _as_csv(["arch", "value"], rows))
+
+
+def _as_csv(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([headers, *rows])
+    return text.getvalue()
 
 
 def _rises(result: Result, recipe: Recipe) -> bool:
@@ -120,11 +145,12 @@ def _front_figure(recipe: Recipe, result: Result) -> Figure:
     names = result.objectives.names
     scored = [trial for trial in result.trials if trial.score is not None]
     place = {trial.number: i for i, trial in enumerate(scored)}
-    return draw_front(
-        [[trial.measures[name] for name in names] for trial in scored],
+    return draw_trade_off(
+        [trial.measures[names[1]] for trial in scored],
+        [trial.measures[names[0]] for trial in scored],
         [place[found.number] for found in result.front],
         title=f"{recipe.name}: {result.settings['strategy']} on {recipe.space}",
-        names=names,
+        names=(names[1], names[0]),
     )
 
 
@@ -183,7 +209,7 @@ class TrialWriter:
         self._rows = csv.writer(self._file)
         self._measures = tuple(measures)
         with self._errors():
-            self._rows.writerow([*_COLUMNS, *self._measures])
+            self._rows.writerow([*COLUMNS, *self._measures])
 
     def __call__(self, trial: Trial) -> None:
         values: dict[str, object] = {
@@ -191,7 +217,7 @@ class TrialWriter:
             "seconds": f"{trial.seconds:.6f}",
             "cached": str(trial.cached).lower(),
         }
-        row = [values.get(name, getattr(trial, name)) for name in _COLUMNS]
+        row = [values.get(name, getattr(trial, name)) for name in COLUMNS]
         with self._errors():
             self._rows.writerow([*row, *(trial.measures.get(name) for name in self._measures)])
             self._file.flush()
@@ -252,6 +278,7 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
         "explanation": _explanation(result) if found else None,
         "seconds": round(result.seconds, 3),
         "benchmark": None,
+        "settings": result.settings,
         "recipe": recipe.resolved(),
     }
     if truth is not None:

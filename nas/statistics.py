@@ -389,6 +389,61 @@ def paired_difference(
     return Estimate(value, *_percentiles((first - second)[:, 0], level))
 
 
+def spearman_estimate(scores: ArrayLike, values: ArrayLike) -> Estimate:
+    """Return Spearman's correlation with a 95 % interval in closed form, for a page that is quick.
+
+    Fisher's z with the variance (1 + r^2 / 2) / (n - 3), Bonett & Wright 2000,
+    https://doi.org/10.1007/BF02294183. NaN at both ends for fewer than four rows, and where all
+    scores or values are equal.
+    """
+    ranking = Ranking(scores, values)
+    r = ranking.spearman()
+    if ranking.n < 4 or math.isnan(r):
+        return Estimate(r, math.nan, math.nan)
+    reach = _NORMAL_975 * math.sqrt((1 + r**2 / 2) / (ranking.n - 3))
+    z = math.atanh(max(-_SURE, min(_SURE, r)))
+    return Estimate(r, math.tanh(z - reach), max(r, math.tanh(z + reach)))
+
+
+_NORMAL_975 = 1.959963984540054  # the 97.5 % point of a standard normal distribution
+_SURE = 1 - 1e-12  # a perfect correlation has no finite z
+
+
+def mean_estimate(values: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Return the mean of a few values and Student's interval of it; NaN ends for fewer than two."""
+    from scipy.stats import t
+
+    sample = np.asarray(values, dtype=np.float64)
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return Estimate(mean, math.nan, math.nan)
+    reach = float(t.ppf((1 + level) / 2, len(sample) - 1) * sample.std(ddof=1))
+    reach /= math.sqrt(len(sample))
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def welch_difference(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Return the mean of ``first`` minus that of ``second`` with Welch's interval.
+
+    For a handful of seeds, where a bootstrap over so few is too narrow. NaN ends where either has
+    fewer than two values.
+    """
+    from scipy.stats import t
+
+    a, b = (np.asarray(each, dtype=np.float64) for each in (first, second))
+    value = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < 2:
+        return Estimate(value, math.nan, math.nan)
+    parts = [float(each.var(ddof=1)) / len(each) for each in (a, b)]
+    total = math.fsum(parts)
+    if total == 0:
+        return Estimate(value, value, value)
+    counts = [len(a) - 1, len(b) - 1]
+    freedom = total**2 / math.fsum(v**2 / n for v, n in zip(parts, counts, strict=True))
+    reach = float(t.ppf((1 + level) / 2, freedom)) * math.sqrt(total)
+    return Estimate(value, value - reach, value + reach)
+
+
 def mean_difference(
     first: ArrayLike, second: ArrayLike, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Estimate:

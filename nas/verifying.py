@@ -18,7 +18,8 @@ import numpy as np
 from nas.jobs import BEST, Candidate
 from nas.oracle import Oracle, Score
 from nas.proxies.base import Conditions, ProxySpec
-from nas.run_folder import RECIPE, RESULT
+from nas.run_data import read_result
+from nas.run_folder import RESULT
 from nas.seeds import generator
 from nas.space_file import find_space
 from spaces import Arch, Space
@@ -149,15 +150,7 @@ def hand_over(run: Path, training: Path) -> bool:
 
 
 def _read(run: Path) -> dict[str, Any]:
-    try:
-        result: dict[str, Any] = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        result["top"], result["recipe"]["space"], result["n_trials"]
-    except FileNotFoundError:
-        there = (run / RECIPE).is_file()
-        what = "its search is not finished" if there else "no run folder of a search"
-        raise NasError(f"{run}: {what}, for there is no {RESULT} in it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NasError(f"{run / RESULT}: not the result of a search: {error}") from None
+    result = read_result(run)
     if not result["top"] or not math.isfinite(result["top"][0]["score"]):
         raise NasError(f"{run}: the search found nothing to train")
     return result

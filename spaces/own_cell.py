@@ -165,6 +165,11 @@ class SizedCellSpace(ProductSpace):
         sizes = (len(choices) for choices in self._choices if len(choices) > 1)
         return (*self.cell.dimensions, *sizes)
 
+    @property
+    def cell(self) -> OwnCellSpace:
+        """The space of the cells alone; their choices are the first of an architecture."""
+        return self._cell
+
     def sizes(self, arch: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return width and number of cells of every stage."""
         rest = iter(arch[len(self.cell.edges) :])

@@ -19,14 +19,17 @@ FLOORS = ("spaces", "searchers", "nas")
 NAS_ORDER = (
     {"seeds", "plain_yaml", "wording", "environment", "statistics", "pareto", "drawing", "plugins"}
     | {"reading", "writing"},
-    {"own", "run_folder", "templates", "builder", "space_file", "workers"},
+    {"own", "run_folder", "templates", "builder", "space_file", "run_data", "workers"},
+    {"outline", "sketches", "pages"},
     {"networks"},
-    {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"},
+    {"proxies", "benchmark", "training", "features", "predictor", "design", "hardware"}
+    | {"callbacks"},
     {"quantities", "limits", "chunks"},
     {"oracle", "explanation", "scoring", "objectives"},
     {"engine", "store"},
     {"recipe", "report", "export", "rank", "fitting", "designing", "jobs", "card", "verifying"}
     | {"doctor"},
+    {"search_page", "comparing", "optuna_study"},
     {"cli", "__init__", "__main__"},
 )
 

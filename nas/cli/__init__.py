@@ -14,6 +14,8 @@ import typer
 
 from nas.cli.benchmark import bench
 from nas.cli.catalogue import catalogue, schema
+from nas.cli.compare import EXAMPLES as COMPARE_EXAMPLES
+from nas.cli.compare import compare
 from nas.cli.data import EXAMPLES as DATA_EXAMPLES
 from nas.cli.data import data
 from nas.cli.design import EXAMPLES as DESIGN_EXAMPLES
@@ -27,6 +29,8 @@ from nas.cli.latency import EXAMPLES as LATENCY_EXAMPLES
 from nas.cli.latency import latency
 from nas.cli.rank import EXAMPLES as RANK_EXAMPLES
 from nas.cli.rank import rank
+from nas.cli.report import EXAMPLES as REPORT_EXAMPLES
+from nas.cli.report import report
 from nas.cli.score import EXAMPLES as SCORE_EXAMPLES
 from nas.cli.score import score
 from nas.cli.search import EXAMPLES, search
@@ -82,6 +86,8 @@ app.command("design", epilog=DESIGN_EXAMPLES, no_args_is_help=True)(design)
 app.command("train", epilog=TRAIN_EXAMPLES, no_args_is_help=True)(train)
 app.command("verify", epilog=VERIFY_EXAMPLES, no_args_is_help=True)(verify)
 app.command("export", epilog=EXPORT_EXAMPLES, no_args_is_help=True)(export)
+app.command("report", epilog=REPORT_EXAMPLES, no_args_is_help=True)(report)
+app.command("compare", epilog=COMPARE_EXAMPLES, no_args_is_help=True)(compare)
 app.command("data", epilog=DATA_EXAMPLES)(data)
 app.command("latency", epilog=LATENCY_EXAMPLES, no_args_is_help=True)(latency)
 app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)

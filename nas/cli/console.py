@@ -7,12 +7,15 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeAlias, TypeVar
 
 import typer
 
 from nas.cli.stopping import ended, stoppable
 from spaces.errors import NasError
+
+if TYPE_CHECKING:
+    from nas.callbacks import Callback
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,6 +137,24 @@ def split_proxies(texts: Iterable[str]) -> list[str]:
     return proxies
 
 
+def callbacks_of(own: str | None, tensorboard: bool, folder: Path) -> list[Callback]:
+    """Return what hears of a run: a callback of the user's own, and TensorBoard.
+
+    Args:
+        own: ``package.module:callable``.
+        tensorboard: Whether scalars are written, to ``tensorboard/`` in the run folder.
+        folder: The run folder.
+
+    Raises:
+        NasError: One cannot be had.
+    """
+    from nas.callbacks import TensorBoard, check_callback
+    from nas.own import own_object
+
+    found = [] if own is None else [check_callback(own_object(own, "--callback", 0), own)]
+    return [*found, *([TensorBoard(folder / "tensorboard")] if tensorboard else [])]
+
+
 def conditions_from(**settings: Any) -> Any:  # noqa: ANN401 - Conditions, which is imported late
     """Return the conditions that a command's options ask for."""
     from nas.environment import check_device
@@ -143,6 +164,17 @@ def conditions_from(**settings: Any) -> Any:  # noqa: ANN401 - Conditions, which
     return Conditions(**settings)
 
 
+Tensorboard: TypeAlias = Annotated[
+    bool, typer.Option("--tensorboard", help="Write scalars to the run folder's tensorboard/.")
+]
+CallbackName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--callback",
+        metavar="MODULE:NAME",
+        help="A nas.Callback of your own that hears of the run, by package.module:callable.",
+    ),
+]
 SpaceName: TypeAlias = Annotated[
     str, typer.Option("--space", help="Where the architectures live; see `nas list`.")
 ]

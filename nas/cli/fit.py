@@ -24,6 +24,7 @@ from nas.cli.console import (
     guarded,
     note,
 )
+from nas.cli.progress import CountProgress
 from nas.wording import duration
 from spaces.errors import NasError
 
@@ -49,6 +50,8 @@ Examples:
   nas predict tss.npz '|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|'
   nas predict tss.npz   # what it is, and how good
 """  # noqa: E501
+
+_SCORED = "architectures scored"
 
 
 @guarded
@@ -87,8 +90,12 @@ def fit(
         raise NasError(f"{path}: is there already; name another file by --out, or give --force")
     if not path.parent.is_dir():
         raise NasError(f"{path}: there is no folder {path.parent}")
-    with _scores(loaded, path) as store, make_workers(workers, executor) as hands:
-        data = read_data(loaded, store, None if quiet else _Progress(), hands)
+    with (
+        _scores(loaded, path) as store,
+        make_workers(workers, executor) as hands,
+        CountProgress(_SCORED, quiet=quiet) as progress,
+    ):
+        data = read_data(loaded, store, progress, hands)
     if not quiet:
         rows = f"{len(data.truth):,} rows, {data.inputs.shape[1]} inputs"
         note(f"{rows}, {loaded.train if loaded.train == 'all' else f'{loaded.train:,}'} to train")
@@ -141,8 +148,13 @@ def suggest(
     if by not in SUGGEST:
         raise NasError(f"--by: expected {' or '.join(SUGGEST)}, got {by!r}")
     loaded = load_fit_recipe(resolve_recipe_path(recipe, "fit"), overrides or [])
-    with _scores(loaded, Path(f"{loaded.name}.npz")) as store, make_workers(workers, executor) as w:
-        found = suggest_archs(loaded, number, by, store, None if quiet else _Progress(), w)
+    path = Path(f"{loaded.name}.npz")
+    with (
+        _scores(loaded, path) as store,
+        make_workers(workers, executor) as hands,
+        CountProgress(_SCORED, quiet=quiet) as progress,
+    ):
+        found = suggest_archs(loaded, number, by, store, progress, hands)
     texts = [find_space(loaded.space).to_str(arch) for arch in found]
     if json_ is not None:
         emit_json({"recipe": loaded.name, "by": by, "archs": texts}, json_)
@@ -233,18 +245,3 @@ def _row(kind: str, found: dict[str, Any]) -> list[str]:
         f"{found['kendall_best_tenth']:.3f}",
         f"{100 * inside['overall']:.1f} % of them",
     ]
-
-
-class _Progress:
-    """Says how far the scoring is, every few seconds."""
-
-    def __init__(self) -> None:
-        self._began = self._shown = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._shown < 10 and done < total:
-            return
-        self._shown = now
-        left = (now - self._began) / done * (total - done)
-        note(f"  {done:,} of {total:,} architectures scored, {duration(left)} left")

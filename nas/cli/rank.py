@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -32,7 +30,7 @@ from nas.cli.console import (
     split_proxies,
     write_file,
 )
-from nas.cli.progress import SECONDS_BETWEEN_LINES
+from nas.cli.progress import CountProgress
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
@@ -126,7 +124,10 @@ def rank(
         num_classes=num_classes, resolution=resolution, repeats=repeats, images=images,
         minibatch=minibatch, seed=seed, dtype=dtype, device=device,
     )  # fmt: skip
-    with make_workers(workers, executor, device=device) as hands:
+    with (
+        make_workers(workers, executor, device=device) as hands,
+        CountProgress("architectures", quiet=quiet) as bar,
+    ):
         reports = rank_proxies(
             where,
             split_proxies(proxy),
@@ -137,7 +138,7 @@ def rank(
             conditions=conditions,
             joins=dict(_join(text) for text in join),
             join_by=join_by,
-            progress=None if quiet else _Progress(),
+            progress=lambda count, done, total: bar(done, total, f"{count} proxies"),
             workers=hands,
         )
     if figure is not None:
@@ -197,19 +198,3 @@ def _explain(reports: Sequence[RankReport]) -> None:
 
 def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-class _Progress:
-    """Says how far the rows are, on one line of a terminal, or now and then on a new one."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._shown = time.monotonic()
-
-    def __call__(self, proxies: int, done: int, total: int) -> None:
-        text = f"{proxies} proxies: {done:,} of {total:,} architectures"
-        if self._terminal:
-            typer.echo(f"\r\033[K{text}" + ("\n" if done == total else ""), err=True, nl=False)
-        elif done == total or time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
-            self._shown = time.monotonic()
-            note(text)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
+from nas.cli.console import (
+    CallbackName,
+    JsonTarget,
+    Tensorboard,
+    callbacks_of,
+    check_targets,
+    emit_json,
+    emit_table,
+    guarded,
+    note,
+)
 from nas.cli.progress import SearchProgress
 from nas.cli.stopping import ended
 from nas.wording import duration, number_text
@@ -17,6 +28,7 @@ from spaces.errors import NasError
 
 if TYPE_CHECKING:
     from nas.benchmark import Truth
+    from nas.callbacks import Callback
     from nas.engine import Trial
     from nas.recipe import Recipe, TrainSection
     from nas.report import RunFolder
@@ -63,6 +75,8 @@ def search(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Do not go on with an interrupted run of this recipe.")
     ] = False,
+    tensorboard: Tensorboard = False,
+    callback: CallbackName = None,
 ) -> None:
     """Search as a recipe says, and show the best architectures.
 
@@ -72,7 +86,7 @@ def search(
     check_targets(json_)
     folder, truth = _prepare(recipe, overrides or [], out, resume, fresh)
     try:
-        summary = _run(folder, truth, quiet)
+        summary = _run(folder, truth, quiet, callbacks_of(callback, tensorboard, folder.path))
         if json_ is not None:
             emit_json(summary, json_)
         if summary["best"] is None:
@@ -122,8 +136,13 @@ def _check(recipe: Recipe) -> Truth | None:
     return recipe.truth()
 
 
-def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
-    from nas.report import TRIALS, TrialWriter, measures_of
+def _run(
+    folder: RunFolder, truth: Truth | None, quiet: bool, callbacks: Sequence[Callback]
+) -> dict[str, Any]:
+    from nas.callbacks import RunInfo, SearchLog
+    from nas.cli.report import leave_page
+    from nas.report import TrialWriter, measures_of
+    from nas.run_data import TRIALS
 
     recipe = folder.recipe
     with warnings.catch_warnings():
@@ -142,11 +161,14 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
     folder.begin(device=recipe.conditions.device, seed=recipe.seed)
     progress = SearchProgress(budget, quiet=quiet)
+    about = RunInfo("search", recipe.name, recipe.resolved())
+    log = SearchLog(callbacks, about, searcher.settings["batch"])
     with TrialWriter(folder.path / TRIALS, measures_of(recipe)) as writer:
 
         def each(trial: Trial) -> None:
             writer(trial)
             progress(trial)
+            log(trial)
 
         try:
             with progress:
@@ -158,6 +180,8 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
             )
             raise ended(stopped) from None
     summary = folder.finish(result, truth)
+    log.end(summary)
+    page = leave_page(folder.path)
     if not quiet:
         note(
             f"{summary['n_trials']:,} architectures in {duration(summary['seconds'])}, "
@@ -165,6 +189,8 @@ def _run(folder: RunFolder, truth: Truth | None, quiet: bool) -> dict[str, Any]:
         )
         for why, count in summary["failures"].items():
             note(f"  {count:,} failed: {why}")
+        if page is not None:
+            note(f"page: {page}")
     return summary
 
 
@@ -172,7 +198,7 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
     """Train the best that was found."""
     from nas.cli.train import Wishes, train_in
     from nas.jobs import training_of, with_archs
-    from nas.report import TRAINING
+    from nas.run_data import TRAINING
     from nas.verifying import best_of, candidates
 
     if wanted.random:

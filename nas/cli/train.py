@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 import typer
 
 from nas.cli.console import (
+    CallbackName,
     ExecutorName,
     JsonTarget,
+    Tensorboard,
+    callbacks_of,
     check_targets,
     emit_json,
     emit_table,
@@ -64,9 +67,6 @@ Devices: TypeAlias = Annotated[
         metavar="NAME,NAME", help="One process on each: cuda:0,cuda:1 or cpu,cpu; trains in a row."
     ),
 ]
-Tensorboard: TypeAlias = Annotated[
-    bool, typer.Option("--tensorboard", help="Write scalars to the run folder's tensorboard/.")
-]
 Quiet: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors, warnings.")
 ]
@@ -93,6 +93,7 @@ def train(
     devices: Devices = None,
     executor: ExecutorName = "processes",
     tensorboard: Tensorboard = False,
+    callback: CallbackName = None,
     json_: JsonTarget = None,
     quiet: Quiet = False,
 ) -> None:
@@ -104,7 +105,9 @@ def train(
     from nas.jobs import with_archs
 
     check_targets(json_)
-    wishes = Wishes(out, fresh, devices, tensorboard, json_, quiet, executor=executor)
+    wishes = Wishes(
+        out, fresh, devices, tensorboard, json_, quiet, callback=callback, executor=executor
+    )
     if resume is not None:
         if target is not None or overrides or recipe is not None or out is not None or fresh:
             raise NasError("--resume takes everything from its folder; give nothing else")
@@ -141,6 +144,7 @@ def verify(
     devices: Devices = None,
     executor: ExecutorName = "processes",
     tensorboard: Tensorboard = False,
+    callback: CallbackName = None,
     json_: JsonTarget = None,
     quiet: Quiet = False,
 ) -> None:
@@ -156,7 +160,10 @@ def verify(
     loaded = _loaded(recipe, overrides)
     space, chosen = candidates(run, top, top if random is None else random, seed)
     folder = run / "verification" if out is None else out
-    wishes = Wishes(folder, False, devices, tensorboard, json_, quiet, run=run, executor=executor)
+    wishes = Wishes(
+        folder, False, devices, tensorboard, json_, quiet, run=run, callback=callback,
+        executor=executor,
+    )  # fmt: skip
     train_in(with_archs(loaded, space, chosen), wishes)
 
 
@@ -200,6 +207,7 @@ class Wishes:
         fresh: Whether not to go on with an interrupted training.
         devices: Names, separated by commas.
         tensorboard: Whether scalars are written.
+        callback: A callback of the user's own, ``package.module:callable``.
         json_: Where JSON goes.
         quiet: Whether nothing is said.
         shown: Whether the result is shown.
@@ -216,6 +224,7 @@ class Wishes:
     shown: bool = True
     run: Path | None = None
     executor: str = "processes"
+    callback: str | None = None
 
 
 def _resumed(path: Path, wishes: Wishes) -> None:
@@ -267,10 +276,12 @@ def _together(
     if not world.leads:
         return
     if wishes.run is not None:
+        from nas.cli.report import leave_page
         from nas.verifying import hand_over
 
         if hand_over(wishes.run, folder.path) and not wishes.quiet:
             note(f"weights for {wishes.run / 'best.py'} are there")
+        leave_page(wishes.run)  # what was trained stands in the search's page, too
     if wishes.json_ is not None:
         emit_json(summary, wishes.json_)
     if wishes.json_ != "-" and wishes.shown:
@@ -281,15 +292,11 @@ def _run(
     folder: TrainingFolder, devices: Sequence[str], world: World, wishes: Wishes
 ) -> dict[str, Any]:
     from nas.jobs import run_training
-    from nas.training.scalars import Scalars
 
     recipe = folder.recipe
     quiet = wishes.quiet or not world.leads
     progress = TrainingProgress(folder, quiet=quiet)
-    listeners: list[Callable[[Told], None]] = [progress]
-    if wishes.tensorboard and world.leads:
-        scalars = Scalars(folder.path / "tensorboard")
-        listeners.append(lambda told: scalars(told.job.folder.name, told.step))
+    hearing = callbacks_of(wishes.callback, wishes.tensorboard, folder.path) if world.leads else []
     if not quiet:
         note(
             f"{recipe.name}: {len(recipe.archs)} architectures x {recipe.seeds} seeds x "
@@ -297,15 +304,12 @@ def _run(
         )
         note(f"{'going on in' if folder.resumed else 'run folder'} {folder.path}")
 
-    def tell(told: Told) -> None:
-        for listener in listeners:
-            listener(told)
-
     try:
         with progress:
             return run_training(
-                folder, devices=devices, executor=wishes.executor, world=world, tell=tell
-            )
+                folder, devices=devices, executor=wishes.executor, world=world, tell=progress,
+                callbacks=hearing,
+            )  # fmt: skip
     except KeyboardInterrupt as stopped:
         place = shlex.quote(str(folder.path))
         note(

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 
 from nas.cli import app
 from nas.cli.console import split_proxies
+from nas.cli.progress import CountProgress, SearchProgress
+from nas.engine import Trial
 from nas.proxies.base import ProxyError
 from nas.wording import duration, number_text
 from spaces import Arch, Space
@@ -30,7 +32,7 @@ QUICK = ("search", "smoke", "proxy=params")
 
 
 def environment() -> dict[str, str]:
-    hidden = ("COLUMNS", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
+    hidden = ("CI", "COLUMNS", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
     kept = {key: value for key, value in os.environ.items() if key not in hidden}
     return {**kept, "PYTHONPATH": str(CHECKOUT)}
 
@@ -59,10 +61,11 @@ def test_smoke_end_to_end(nas: Any, tmp_path: Path) -> None:
     assert len(rows) == 3
     assert rows[0].split()[-1].startswith("|")
     folder = only_folder(tmp_path)
-    first, second, *_, last = done.stderr.splitlines()  # more lines on a slow machine
+    first, second, *_, last, page = done.stderr.splitlines()  # more lines on a slow machine
     assert first == "smoke: up to 4 architectures of nats_tss by meco, strategy evolution, seed 0"
     assert second == f"run folder runs/{folder.name}"
     assert re.fullmatch(r"4 architectures in .+, 0 known before, 0 failed", last)
+    assert page == f"page: runs/{folder.name}/report.html"
     assert "\x1b" not in done.stdout + done.stderr
     assert json.loads((folder / "result.json").read_text())["best"]["arch"] == rows[0].split()[-1]
 
@@ -244,7 +247,7 @@ def test_rank_compares_one_scoring_with_several_columns(
         "--csv", "r.csv", "--figure", "r.png", "--sort", "kendall",
     )  # fmt: skip
     assert both.returncode == 0, both.stderr
-    assert both.stderr.splitlines() == ["2 proxies: 100 of 100 architectures"]
+    assert both.stderr.splitlines() == ["  2 proxies: 100 of 100 architectures"]
     first, second = both.stdout.split("\n\n")
     assert first.startswith("c10_test_200\n")
     assert second.startswith("in16_test_200\n")
@@ -362,6 +365,61 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     assert "best " in shown
     assert "/s, " in shown
     assert b"\x1b" not in table
+    # The best architecture so far stands below the bar; at the end the whole view is taken away.
+    assert re.search(r"best +\x1b\[0m\|", shown)
+    assert shown.rindex("2,000 architectures in") > shown.rindex("\x1b[2K")
+
+
+@pytest.mark.parametrize(("ci", "lines"), [("", True), ("0", True), ("true", False), ("1", False)])
+def test_plain_lines_in_a_pipe_and_none_in_ci(
+    ci: str, lines: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr("nas.cli.progress.SECONDS_BETWEEN_LINES", 0)
+    with SearchProgress(4, quiet=False) as progress:
+        for trial in (trial_of(None, "no"), trial_of(3.0), trial_of(3.0), trial_of(5.0)):
+            progress(trial)
+    told = capsys.readouterr().err.splitlines()
+    assert (
+        told
+        == [
+            "  1 of 4, best -, 1 failed, 2.0/s, 2 s left",
+            "  2 of 4, best 3, 1 failed, 2.0/s, 1 s left",
+            "  3 of 4, best 3, 1 failed, 2.0/s, 0 s left",
+            "  4 of 4, best 5, 1 failed, 2.0/s, 0 s left",
+        ]
+        * lines
+    )
+
+
+def trial_of(best: float | None, error: str | None = None) -> Trial:
+    """Return a trial that took half a second."""
+    return Trial(0, (0,), "x", best, error, 0.5, False, 1, 1, best)
+
+
+def test_a_live_view_shows_the_best_and_the_commonest_failure() -> None:
+    progress = SearchProgress(9, quiet=False)
+    for trial in (trial_of(1.0), trial_of(1.0, "rare"), *[trial_of(1.0, "often")] * 2):
+        progress(trial)
+    assert [str(line) for line in progress.details()] == ["best    x", "failed  2: often"]
+
+
+def test_a_count_says_how_long_it_will_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("nas.cli.progress.SECONDS_BETWEEN_LINES", 0)
+    clock = iter([0.0, 0.0, 10.0, 10.0, 20.0, 20.0, 30.0, 30.0])
+    monkeypatch.setattr("nas.cli.progress.time.monotonic", lambda: next(clock))
+    with CountProgress("things", quiet=False) as progress:  # 0 s twice
+        progress(2, 10)  # 10 s twice: what was done before says nothing
+        progress(6, 10)  # 20 s: four took ten seconds
+        progress(10, 10)
+    assert capsys.readouterr().err.splitlines() == [
+        "  2 of 10 things",
+        "  6 of 10 things, 10 s left",
+        "  10 of 10 things",
+    ]
 
 
 @pytest.mark.parametrize(

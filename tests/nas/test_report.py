@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nas.benchmark import Truth
-from nas.drawing import arc_levels, draw_arch, draw_scores
+from nas.drawing import draw_scores
 from nas.engine import Result
 from nas.recipe import Recipe, parse_recipe
 from nas.report import (
@@ -22,6 +22,7 @@ from nas.report import (
     verdict_text,
 )
 from nas.run_folder import RESULT
+from nas.sketches import arc_levels, draw_arch
 from spaces import SPACES
 from spaces.errors import NasError
 

@@ -1,0 +1,247 @@
+"""A finished search, read back from its run folder: what its page, comparisons and exports need.
+
+Nothing but the folder is read: not the benchmark's table, not the score cache. What a search knows
+and its ``result.json`` would be too small for stands in tables beside it:
+
+=============== ================================================================================
+``trials.csv``  One row per architecture that was asked.
+``members.csv`` Of a search by an ensemble: what each member says of each architecture.
+``truth.csv``   With a benchmark: the tabulated value of each architecture that it knows.
+=============== ================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.builder import SPACE, is_file
+from nas.run_folder import RECIPE, RESULT
+from nas.space_file import find_space
+from spaces.base import Space
+from spaces.errors import NasError
+
+TRIALS, MEMBERS, TRUTH = "trials.csv", "members.csv", "truth.csv"
+TRAINING, VERIFICATION = "training", "verification"
+
+#: Columns of ``trials.csv`` before those of measured costs and objectives.
+COLUMNS = (
+    "number", "arch", "score", "best", "params", "flops", "seconds", "cached", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One architecture that a search has asked about; see :class:`nas.engine.Trial`.
+
+    Attributes:
+        number: From 0, in the order of asking.
+        arch: Its official string.
+        score: None for a failure.
+        error: Why there is none.
+        params: Trainable weights.
+        flops: Multiply-accumulates for one image.
+        seconds: Its share of the wall time of its batch.
+        cached: The verdict was known and not computed.
+        measures: Costs and objectives by name.
+    """
+
+    number: int
+    arch: str
+    score: float | None
+    error: str | None
+    params: int
+    flops: int
+    seconds: float
+    cached: bool
+    measures: Mapping[str, float]
+
+    def quantity(self, name: str) -> float | None:
+        """Return a cost, an objective or the score by name, None where it is not known."""
+        own: dict[str, float | None] = {
+            "params": self.params,
+            "flops": self.flops,
+            "score": self.score,
+        }
+        return own[name] if name in own else self.measures.get(name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search that is over.
+
+    Attributes:
+        path: Its folder.
+        result: What ``result.json`` holds.
+        environment: What ``environment.json`` holds.
+        trials: In the order of asking.
+        truth: Tabulated values by official string; empty without a benchmark.
+        members: Of an ensemble, by member, its values by official string.
+    """
+
+    path: Path
+    result: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    trials: Sequence[TrialRow]
+    truth: Mapping[str, float]
+    members: Mapping[str, Mapping[str, float]]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The resolved recipe, as plain values."""
+        values: Mapping[str, Any] = self.result["recipe"]
+        return values
+
+    @property
+    def name(self) -> str:
+        """Of the recipe."""
+        return str(self.result["name"])
+
+    @property
+    def proxy(self) -> str:
+        """What judged, with the options that its recipe states."""
+        settings = self.result.get("settings")
+        return str(settings["proxy"] if settings else self.recipe["proxy"]["name"])
+
+    @cached_property
+    def space(self) -> Space:
+        """Where it happened; of a space in a file, as it was then.
+
+        Raises:
+            NasError: It is not there any more.
+        """
+        name = self.recipe["space"]
+        copy = self.path / SPACE
+        return find_space(str(copy) if is_file(name) and copy.is_file() else name)
+
+    @property
+    def objectives(self) -> list[str] | None:
+        """What was searched for, where that was more than the score."""
+        names: list[str] | None = self.result["objectives"]
+        return names
+
+    @property
+    def rises(self) -> bool:
+        """Whether more of what the trials call their score is better."""
+        if self.objectives:
+            return not self.objectives[0].startswith("-")
+        return bool(self.recipe["direction"] == "maximise")
+
+    @property
+    def scored(self) -> list[TrialRow]:
+        """The trials that have a score."""
+        return [trial for trial in self.trials if trial.score is not None]
+
+    @property
+    def best_so_far(self) -> NDArray[np.float64]:
+        """The best score up to each trial, NaN before the first."""
+        scores = [np.nan if trial.score is None else trial.score for trial in self.trials]
+        return (np.fmax if self.rises else np.fmin).accumulate(np.asarray(scores, dtype=float))
+
+    @property
+    def truth_so_far(self) -> list[float | None]:
+        """What the benchmark says of the best so far, None where it says nothing.
+
+        Of several with the same score, the first.
+        """
+        sign = 1 if self.rises else -1
+        values: list[float | None] = []
+        best: float | None = None
+        value: float | None = None
+        for trial in self.trials:
+            if trial.score is not None and (best is None or sign * trial.score > sign * best):
+                best, value = trial.score, self.truth.get(trial.arch)
+            values.append(value)
+        return values
+
+    def training(self, name: str) -> Mapping[str, Any] | None:
+        """Return the result of a training in a folder of the run, None where there is none."""
+        try:
+            return _object(self.path / name / RESULT, ("archs", "best", "data"))
+        except (OSError, ValueError):
+            return None
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return the ``result.json`` of a finished search.
+
+    Raises:
+        NasError: There is none.
+    """
+    try:
+        return _object(path / RESULT, ("top", "recipe", "n_trials"))
+    except FileNotFoundError:
+        there = (path / RECIPE).is_file()
+        what = "its search is not finished" if there else "no run folder of a search"
+        raise NasError(f"{path}: {what}, for there is no {RESULT} in it") from None
+    except (OSError, ValueError) as error:
+        raise NasError(f"{path / RESULT}: not the result of a search: {error}") from None
+
+
+def read_run(path: Path) -> Run:
+    """Read the folder of a finished search.
+
+    Raises:
+        NasError: There is none, or a file of it is not what it should be.
+    """
+    result = read_result(path)
+    try:
+        environment = result.get("environment") or {}
+        trials = [_trial(row) for row in _rows(path / TRIALS)]
+        truth = {row["arch"]: float(row["value"]) for row in _rows(path / TRUTH, missing=True)}
+        members = _members(_rows(path / MEMBERS, missing=True))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NasError(f"{path}: a table of this run cannot be read: {error!r}") from None
+    return Run(path, result, environment, trials, truth, members)
+
+
+def _object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """Return a JSON object that has some keys."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise ValueError(f"there is no {missing[0]!r} in it")
+    found: dict[str, Any] = value
+    return found
+
+
+def _rows(path: Path, *, missing: bool = False) -> list[dict[str, str]]:
+    if missing and not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _trial(row: Mapping[str, str]) -> TrialRow:
+    return TrialRow(
+        number=int(row["number"]),
+        arch=row["arch"],
+        score=_number(row["score"]),
+        error=row["error"] or None,
+        params=int(row["params"]),
+        flops=int(row["flops"]),
+        seconds=float(row["seconds"]),
+        cached=row["cached"] == "true",
+        measures={
+            name: value
+            for name, text in row.items()
+            if name not in COLUMNS and (value := _number(text)) is not None
+        },
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _members(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    names = [name for name in (rows[0] if rows else {}) if name != "arch"]
+    return {name: {row["arch"]: float(row[name]) for row in rows if row[name]} for name in names}

@@ -1,0 +1,649 @@
+"""The page of a search, ``report.html`` in its run folder, written from that folder alone.
+
+What was searched and how, what was found, how sure that is, what it cost, and how to repeat it.
+Costs are drawn against the score as it is; nothing is smoothed, and what is cut says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas import plain_yaml
+from nas.card import command_text, environment_table, table_of, verdict
+from nas.drawing import draw_agreement, draw_scores, draw_steps, draw_trade_off
+from nas.explanation import Explanation
+from nas.objectives import OWN, parse_objective
+from nas.outline import outline
+from nas.pages import Picture, Table, last_is_code, render, shown
+from nas.pareto import front_of
+from nas.report import verdict_text
+from nas.run_data import TRAINING, TRIALS, TRUTH, VERIFICATION, Run, TrialRow, read_run
+from nas.sketches import cells_of, draw_cell, draw_network, network_words
+from nas.statistics import spearman_estimate
+from nas.wording import costs_text, duration, number_text
+
+if TYPE_CHECKING:
+    from spaces.base import Arch
+
+PAGE = "report.html"
+_CELLS = 4  # cells drawn, the best architecture's among them
+_ROWS = 25  # of a table, before it is cut
+_ARCH = 90  # characters of an official string, in a sentence
+_COSTS = {
+    "params": "parameters",
+    "flops": "FLOPs",
+    "latency_ms": "latency, ms",
+    "memory_mb": "peak memory, MB",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        id: Its anchor.
+        title: Its heading.
+        sentences: Below it.
+        tables: Below its pictures.
+        links: Files and what they are called.
+        small: Whether its pictures stand close together.
+        code: A text to copy.
+    """
+
+    id: str
+    title: str
+    sentences: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    links: Sequence[tuple[str, str]] = ()
+    small: bool = False
+    code: str = ""
+
+
+def write_page(path: Path) -> Path:
+    """Write the page of a finished search and return where it is.
+
+    Args:
+        path: The run folder.
+
+    Raises:
+        NasError: There is no finished search, or its space is not there any more.
+    """
+    run = read_run(path)
+    page = path / PAGE
+    partial = path / f".{PAGE}.partial"
+    partial.write_text(page_of(run, pictures(run)), encoding="utf-8")
+    partial.replace(page)
+    return page
+
+
+def page_of(run: Run, drawn: Mapping[str, Picture]) -> str:
+    """Return the page of a search.
+
+    Args:
+        run: The search.
+        drawn: Its pictures.
+    """
+    sections = [
+        section
+        for section in (
+            _best(run),
+            _found(run),
+            Section("method", "What was searched, and how", how(run)),
+            _course(run),
+            _costs(run),
+            _agreement(run),
+            _trained(run),
+            _failures(run),
+        )
+        if section is not None
+    ]
+    return render(
+        "search.html",
+        name=run.name,
+        summary=run.recipe["summary"],
+        verdict=_verdict(run),
+        facts=_facts(run),
+        sections=sections,
+        figures=shown(drawn),
+        environment=environment_table(run.environment),
+        command=command_text(run.environment),
+        again="nas-search recipe.yaml",
+        recipe=plain_yaml.dump(dict(run.recipe)),
+        files=_files(run),
+    )
+
+
+def _verdict(run: Run) -> list[str]:
+    best = run.result["best"]
+    scored, asked = len(run.scored), len(run.trials)
+    if best is None:
+        return [f"Nothing was found: all {asked:,} architectures failed."]
+    costs = costs_text(best["params"], best["flops"])
+    found = f"The best of {asked:,} architectures of {run.space.name}: "
+    if run.objectives:
+        goals = " and ".join(run.objectives)
+        found = f"{len(run.result['front']):,} of {scored:,} scored architectures of "
+        found += f"{run.space.name} are a trade-off of {goals} that no other one beats. The first: "
+    if "low" in best:
+        found += (
+            f"predicted accuracy {best['score']:.2f}, 90 % interval {best['low']:.2f} to "
+            f"{best['high']:.2f}; {costs}."
+        )
+    else:
+        found += f"{score_name(run)} {number_text(best['score'])}; {costs}."
+    sentences = [found]
+    if run.result["benchmark"] is not None:
+        sentences.append(f"Benchmark, {verdict_text(dict(run.result))}.")
+    return sentences
+
+
+def _facts(run: Run) -> list[tuple[str, str, str]]:
+    """Return what a person looks for first: name, value, remark."""
+    result, trials = run.result, run.trials
+    fresh = [trial for trial in trials if not trial.cached]
+    spent = math.fsum(trial.seconds for trial in fresh)
+    rate = f"{len(fresh) / spent:,.1f} per second" if spent > 0 else ""
+    known = f"{result['n_cached']:,} known before" if result["n_cached"] else ""
+    facts = [
+        ("architectures", f"{len(trials):,}", f"of {_many(len(run.space))} in the space"),
+        ("failed", f"{result['n_failed']:,}", _share(result["n_failed"], len(trials))),
+        ("time", duration(result["seconds"]), ", ".join(filter(None, [rate, known]))),
+    ]
+    best = result["best"]
+    if best is not None:
+        facts.append(("parameters of the best", f"{best['params']:,}", ""))
+        facts.append(("FLOPs of the best", f"{best['flops'] / 1e6:,.2f} M", ""))
+        facts += [
+            (f"{_COSTS.get(name, name)}, of the best", _text(value), "")
+            for name, value in _measures(best).items()
+        ]
+    facts.append(("seed", str(run.recipe["seed"]), ""))
+    return facts
+
+
+def _many(number: int) -> str:
+    return f"{number:,}" if number < 10**9 else f"about {number:.1e}"
+
+
+def _share(part: int, whole: int) -> str:
+    if not part or not whole:
+        return ""
+    return f"{100 * part / whole:.1f} %" if part / whole >= 0.001 else "below 0.1 %"
+
+
+def _measures(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a found architecture holds by name beside the usual."""
+    usual = {"arch", "score", "params", "flops", "trial", "truth", "rank", "low", "high", *OWN}
+    return {name: value for name, value in row.items() if name not in usual}
+
+
+def how(run: Run) -> list[str]:
+    """Return in sentences what was searched, by what, how, and within which limits."""
+    recipe = run.recipe
+    settings = run.result.get("settings") or {}
+    space = run.space
+    conditions = recipe["conditions"]
+    ran = settings.get("strategy", recipe["strategy"]["name"])
+    options = {key: x for key, x in recipe["strategy"].items() if key != "name"}
+    told = ", ".join(f"{key} {value}" for key, value in options.items())
+    sentences = [
+        f"Space: {space.name}, {space.summary.rstrip('.')}.",
+        f"Judged by {run.proxy}, {'higher' if run.rises else 'lower'} is better, on untrained "
+        f"networks of {conditions['num_classes']} classes at {conditions['resolution']} pixels, "
+        f"{'noise for images' if conditions['images'] is None else 'images of a file'}, seed "
+        f"{recipe['seed']}, {conditions['repeats']} draw"
+        f"{'s' if conditions['repeats'] > 1 else ''} of weights.",
+    ]
+    if ran == recipe["strategy"]["name"]:
+        sentences.append(
+            f"Proposed by {ran}{f' ({told})' if told else ''}, {recipe['batch']} at a time, up to "
+            f"{recipe['budget']:,} architectures."
+        )
+    else:
+        sentences.append(
+            f"The whole space was ranked, for together its networks take less time than "
+            f"{recipe['budget']:,} proposed by {recipe['strategy']['name']} would one by one."
+        )
+    if settings.get("constraints"):
+        limits = "; ".join(settings["constraints"])
+        sentences.append(f"Nothing outside these limits was scored: {limits}.")
+    if run.result["latency"]:
+        sentences.append(f"Latencies: {run.result['latency']}.")
+    if run.objectives:
+        sentences.append(f"Objectives: {', '.join(run.objectives)}; less is better behind a minus.")
+    table = run.result["benchmark"]
+    if table is not None:
+        sentences.append(
+            f"Beside it, and never searched by: {table['measure'] or table['column']} of "
+            f"{table['n']:,} architectures, from {Path(table['source']).name} (sha256 "
+            f"{table['sha256'][:12]})."
+        )
+    return sentences
+
+
+def _best(run: Run) -> Section | None:
+    best = run.result["best"]
+    if best is None:
+        return None
+    return Section("best", "The best architecture", code=best["arch"])
+
+
+def _found(run: Run) -> Section | None:
+    top = run.result["top"]
+    if not top:
+        return None
+    table = run.result["benchmark"]
+    predicted = "low" in top[0]
+    names = list(_measures(top[0]))
+    headers = ["place", *(["predicted", "90 % interval"] if predicted else [score_name(run)])]
+    headers += ["parameters", "M FLOPs", *(_COSTS.get(name, name) for name in names)]
+    headers += ["true", "true rank"] if table is not None else []
+    rows = []
+    for place, row in enumerate(top[:_ROWS], start=1):
+        line = [str(place), f"{row['score']:.2f}" if predicted else number_text(row["score"])]
+        line += [f"{row['low']:.2f} to {row['high']:.2f}"] if predicted else []
+        line += [f"{row['params']:,}", f"{row['flops'] / 1e6:,.2f}"]
+        line += [_text(row[name]) for name in names]
+        line += _true(row) if table is not None else []
+        rows.append([*line, row["arch"]])
+    what = "front of trade-offs" if run.objectives else "best"
+    told = last_is_code(f"The first {len(rows)} of the {what}", [*headers, "architecture"], rows)
+    more = f"{len(run.trials):,} architectures were asked about."
+    told = Table(
+        told.caption, told.headers, told.rows, codes=told.codes, marked=(0,), link=TRIALS, note=more
+    )
+    single = len(cells_of(run.space, run.space.from_str(top[0]["arch"]))) == 1
+    return Section("found", "What was found", tables=[told], small=single)
+
+
+def _true(row: Mapping[str, Any]) -> list[str]:
+    if row["truth"] is None:
+        return ["-", "-"]
+    return [f"{row['truth']:.2f}", f"{row['rank']:,}"]
+
+
+def _course(run: Run) -> Section | None:
+    if not run.trials:
+        return None
+    return Section("course", "How the search went")
+
+
+def _costs(run: Run) -> Section | None:
+    if len(run.scored) < 2:
+        return None
+    sentences = [
+        "Each point is an architecture that was scored. On the line are those that no other one "
+        "beats in both quantities at once."
+    ]
+    tables = []
+    if run.objectives and len(run.result["front"]) > len(run.result["top"]):
+        front = run.result["front"]
+        names = [name for name in _measures(front[0]) if name not in ("params", "flops")]
+        rows = [
+            [
+                *(_text(row[name]) for name in ("score", "params", "flops", *names)),
+                row["arch"],
+            ]
+            for row in front[:_ROWS]
+        ]
+        headers = [score_name(run), "parameters", "FLOPs", *names, "architecture"]
+        caption = f"The front of {' and '.join(run.objectives)}"
+        cut = f"{len(rows)} of {len(front)} shown; the others are in result.json."
+        told = last_is_code(caption, headers, rows)
+        note = cut if len(front) > len(rows) else ""
+        tables = [Table(told.caption, told.headers, rows, codes=told.codes, note=note)]
+    return Section("costs", "Score against cost", sentences, tables)
+
+
+def score_name(run: Run) -> str:
+    """Return what the trials call their score, in a word."""
+    name = str(run.recipe["proxy"]["name"])
+    if run.objectives:
+        name = parse_objective(run.objectives[0]).name
+    return {"predicted": "predicted accuracy", "predicted_accuracy": "predicted accuracy"}.get(
+        name, name
+    )
+
+
+def _text(value: float | None) -> str:
+    return number_text(None if value is None else float(value))
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A quantity of every scored architecture, more being better or larger.
+
+    Attributes:
+        name: For a person.
+        values: ``(N,)``, NaN where it is not known.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+
+
+def columns(run: Run) -> list[_Column]:
+    """Return what orders the architectures: score, members, costs, tabulated truth."""
+    rows = run.scored
+    found = [_Column(score_name(run), _sign(run) * _array([row.score for row in rows]))]
+    found += [
+        _Column(member, _array([values.get(row.arch) for row in rows]))
+        for member, values in run.members.items()
+    ]
+    names = ["params", "flops", *dict.fromkeys(name for row in rows for name in row.measures)]
+    names = [name for name in names if name not in (*OWN, score_name(run))]
+    found += [_Column(name, _array([row.quantity(name) for row in rows])) for name in names]
+    if run.truth:
+        found.append(_Column("truth", _array([run.truth.get(row.arch) for row in rows])))
+    return found
+
+
+def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.asarray([math.nan if value is None else value for value in values], dtype=float)
+
+
+def _agreement(run: Run) -> Section | None:
+    if len(run.scored) < 4:
+        return None
+    found = columns(run)
+    rows = [[one.name, *(_spearman(one, other) for other in found)] for one in found]
+    ran = (run.result.get("settings") or {}).get("strategy")
+    sentences = [
+        f"Spearman's rank correlation among the {len(run.scored):,} architectures that this "
+        f"search has scored{_OF_WHOM.get(str(ran), _VISITED)}"
+    ]
+    headers = ["measure", *(column.name for column in found)]
+    tables = [Table("Rank agreement", headers, rows, texts=(0,))]
+    links = [(TRUTH, "The tabulated values: truth.csv")] if run.truth else []
+    if run.result["explanation"] is not None:
+        tables += _explained(run.result["explanation"])
+    return Section("agreement", "Do the measures agree?", sentences, tables, links)
+
+
+_VISITED = (
+    ". A search looks at good architectures more often than at bad ones, so these are not the "
+    "correlations of the whole space."
+)
+_OF_WHOM = {"random": ", drawn at random.", "exhaustive": ", one after another."}
+
+
+def _spearman(one: _Column, other: _Column) -> str:
+    known = ~(np.isnan(one.values) | np.isnan(other.values))
+    if known.sum() < 4:
+        return "-"
+    value = spearman_estimate(one.values[known], other.values[known]).value
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def truth_text(run: Run) -> str:
+    """Say how well the score orders what the benchmark knows."""
+    score, *_, truth = columns(run)
+    known = ~np.isnan(truth.values)
+    n = int(known.sum())
+    if n < 4:
+        return f"The benchmark knows {n} of them, too few for a correlation."
+    told = spearman_estimate(score.values[known], truth.values[known])
+    if math.isnan(told.value):
+        return "Score or truth is the same for all of them, so there is no correlation."
+    return (
+        f"Score against the benchmark: {told.value:.2f} [{told.low:.2f}, {told.high:.2f}] (95 % "
+        f"interval, n = {n:,})."
+    )
+
+
+def _explained(values: Mapping[str, Any]) -> list[Table]:
+    """Return why the ensemble put the first ones first."""
+    explanation = Explanation.from_json(values)
+    headers, rows = explanation.table()
+    places = last_is_code(
+        f"Place of the best by each member; 1 is above all of {explanation.reference} sampled "
+        "architectures",
+        headers,
+        rows,
+    )
+    holds = [[sentence] for sentence in explanation.sentences()]
+    changes = Table(
+        f"What would change the first place among the best {explanation.rivals + 1}, by the weight "
+        "of one member",
+        ["member (its weight)"],
+        holds,
+        texts=(0,),
+    )
+    return [places, changes]
+
+
+def _trained(run: Run) -> Section | None:
+    sentences: list[str] = []
+    tables, links = [], []
+    for folder, title in ((VERIFICATION, "Verification"), (TRAINING, "Final training")):
+        summary = run.training(folder)
+        if summary is None:
+            continue
+        sentences += [f"{title}: {sentence}" for sentence in verdict(summary)]
+        tables.append(table_of(summary, f"{title}, on {summary['data']['name']}"))
+        if (run.path / folder / PAGE).is_file():
+            links.append((f"{folder}/{PAGE}", f"{title}: its own page"))
+    if not tables:
+        return None
+    return Section("trained", "Trained", sentences, tables, links)
+
+
+def _failures(run: Run) -> Section | None:
+    failed = [trial for trial in run.trials if trial.error is not None]
+    if not failed:
+        return None
+    reasons = Counter(trial.error for trial in failed)
+    first = {trial.error: trial for trial in reversed(failed)}
+    rows = [
+        [f"{count:,}", _share(count, len(run.trials)), str(why), first[why].arch]
+        for why, count in reasons.most_common(_ROWS)
+    ]
+    headers = ["architectures", "of all", "reason", "the first of them"]
+    told = Table("Failures by reason", headers, rows, texts=(2,), codes=(3,), link=TRIALS)
+    said = f"{len(failed):,} of {len(run.trials):,} architectures have no score."
+    return Section("failures", "Failures", [said], [told])
+
+
+_FILES = {
+    "result.json": "what was found, for programs",
+    "trials.csv": "every architecture that was asked about",
+    "members.csv": "what each member of the ensemble adds to each score",
+    "truth.csv": "what the benchmark says of each architecture",
+    "recipe.yaml": "every setting; run it again",
+    "environment.json": "versions, machine, command",
+    "best.py": "makes the best network again",
+    "best.safetensors": "its trained weights",
+    "space.yaml": "the space",
+    "scores.sqlite": "the score cache",
+}
+
+
+def _files(run: Run) -> list[tuple[str, str]]:
+    return [(name, what) for name, what in _FILES.items() if (run.path / name).is_file()]
+
+
+def pictures(run: Run) -> dict[str, Picture]:
+    """Return the pictures of a search by the names of their files.
+
+    Args:
+        run: The search.
+    """
+    found: dict[str, Picture] = {}
+    if run.result["best"] is not None:
+        found |= _sketches(run)
+    if run.trials:
+        found["scores"] = _scores_picture(run)
+    if run.truth and not run.objectives:
+        found["incumbent"] = _incumbent_picture(run)
+    if len(run.scored) >= 2:
+        found |= _cost_pictures(run)
+    if sum(row.arch in run.truth for row in run.scored) >= 2:
+        found["truth"] = _truth_picture(run)
+    return found
+
+
+def _sketches(run: Run) -> dict[str, Picture]:
+    """Return the best architectures as cells, and the first as a whole network."""
+    space, conditions = run.space, run.recipe["conditions"]
+    best = space.from_str(run.result["best"]["arch"])
+    count = _CELLS // max(1, len(cells_of(space, best)))
+    archs = [space.from_str(row["arch"]) for row in run.result["top"][:count]]
+    settings = {"num_classes": conditions["num_classes"], "resolution": conditions["resolution"]}
+    found: dict[str, Picture] = {}
+    for place, arch in enumerate(archs, start=1):
+        section = "best" if place == 1 else "found"
+        found |= _cell_pictures(run, arch, place, section)
+    for place, arch in enumerate(archs, start=1):
+        parts = outline(space, arch, **settings)
+        if not parts or (place > 1 and found):
+            break
+        note = "Outlined strongly: what the architecture decides. Right: what leaves each part."
+        title = "The whole network"
+        words = f"{title}: {network_words(parts)}"
+        found["network"] = Picture(title, draw_network(parts), words, note, "best")
+    return found
+
+
+def _cell_pictures(run: Run, arch: Arch, place: int, section: str) -> dict[str, Picture]:
+    found = {}
+    cells = cells_of(run.space, arch)
+    for number, cell in enumerate(cells):
+        name = f"cell_{place}" + (f"_{number + 1}" if len(cells) > 1 else "")
+        titles = (f"Place {place}" if place > 1 else "", cell.title or ("The cell" * (place == 1)))
+        score = number_text(run.result["top"][place - 1]["score"])
+        note = f"{score_name(run)} {score}" if place > 1 else ""
+        title = ": ".join(filter(None, titles))
+        found[name] = Picture(
+            title, draw_cell(cell), f"Place {place}, {cell.words()}", note, section
+        )
+    return found
+
+
+def _scores_picture(run: Run) -> Picture:
+    least, hidden = _least(run, [row.score for row in run.scored])
+    scores = [trial.score for trial in run.trials]
+    figure = draw_scores(scores, proxy=score_name(run), maximise=run.rises, least=least)
+    best = run.best_so_far
+    known = best[~np.isnan(best)]
+    alt = f"Scores of {len(run.trials):,} architectures in the order they came"
+    note = ""
+    if len(known):
+        alt += f"; the best rises from {known[0]:.4g} to {known[-1]:.4g}"
+        last = int(np.flatnonzero(best == known[-1])[0]) + 1
+        note = f"The best was found as number {last:,} of {len(run.trials):,}.{hidden}"
+    return Picture(f"Best {score_name(run)} over time", figure, alt, note, "course")
+
+
+def _incumbent_picture(run: Run) -> Picture:
+    """Draw what the benchmark says of the best so far: whether a better score was a better pick."""
+    values = run.truth_so_far
+    figure = draw_steps(values, up=truth_name(run))
+    known = [value for value in values if value is not None]
+    ends = f": {known[0]:.2f} at first, {known[-1]:.2f} at last" if known else ""
+    alt = f"{truth_name(run)} of the best so far by score{ends}"
+    title = "What the benchmark says of the best so far"
+    note = "It falls where a better score was a worse pick. Of several equal scores, the first."
+    return Picture(title, figure, alt, note, "course")
+
+
+def _sign(run: Run) -> int:
+    return 1 if run.rises else -1
+
+
+def truth_name(run: Run) -> str:
+    """Return what the benchmark's column measures."""
+    table = run.result["benchmark"] or {}
+    return str(table.get("measure") or table.get("column") or "truth")
+
+
+def _cost_pictures(run: Run) -> dict[str, Picture]:
+    """Return the score against every cost that is known, and the objectives against each other."""
+    rows = run.scored
+    first = score_name(run)
+    known = ["params", "flops", *dict.fromkeys(name for row in rows for name in row.measures)]
+    if run.objectives:
+        goals = [parse_objective(text) for text in run.objectives]
+        known = [goal.name for goal in goals[1:]] + [
+            name for name in known if name not in {goal.name for goal in goals}
+        ]
+    signs = {
+        parse_objective(text).name: parse_objective(text).sign for text in run.objectives or ()
+    }
+    found = {}
+    for name in known:
+        if name == first or name in OWN:
+            continue
+        found[f"against_{name}"] = _trade_off(run, rows, name, signs.get(name, -1))
+    return found
+
+
+def _trade_off(run: Run, rows: Sequence[TrialRow], name: str, sign: int) -> Picture:
+    pairs = [(row.quantity(name), row.score, row.arch) for row in rows]
+    known = [(x, y, arch) for x, y, arch in pairs if x is not None and y is not None]
+    front = front_of([(_sign(run) * y, sign * x) for x, y, _ in known]).tolist()
+    best = run.result["best"]["arch"]
+    marked = [place for place, (_, _, arch) in enumerate(known) if arch == best]
+    label = _COSTS.get(name, name)
+    least, hidden = _least(run, [y for _, y, _ in known])
+    figure = draw_trade_off(
+        [x for x, _, _ in known], [y for _, y, _ in known], front,
+        names=(label, score_name(run)), marked=marked, least=least,
+    )  # fmt: skip
+    title = f"Against {label}"
+    alt = f"{score_name(run)} against {label} of {len(known):,} architectures, "
+    alt += f"{len(front)} on the front"
+    note = f"{len(front):,} of {len(known):,} are on the front.{hidden}"
+    return Picture(title, figure, alt, note, "costs")
+
+
+def _truth_picture(run: Run) -> Picture:
+    pairs = [
+        (row.score, run.truth[row.arch])
+        for row in run.scored
+        if row.arch in run.truth and row.score is not None
+    ]
+    what, note = truth_name(run), truth_text(run)
+    least, hidden = _cut([value for _, value in pairs])
+    note += hidden
+    inside = [pair for pair in pairs if least is None or pair[1] >= least]
+    figure = draw_agreement({"": inside}, score_name(run), what)
+    alt = f"{what} against {score_name(run)} of {len(pairs):,} architectures. {note}"
+    return Picture("Score against the benchmark", figure, alt, note, "agreement")
+
+
+def _least(run: Run, values: Sequence[float | None]) -> tuple[float | None, str]:
+    """Return where a picture of scores begins and what that hides, where more is better."""
+    return _cut([value for value in values if value is not None]) if run.rises else (None, "")
+
+
+def _cut(values: Sequence[float]) -> tuple[float | None, str]:
+    """Return where the vertical axis of a picture begins, and a sentence on what lies below.
+
+    None where all can be shown.
+    """
+    if not values:
+        return None, ""
+    least = worth_showing(values)
+    hidden = sum(value < least for value in values)
+    if not hidden:
+        return None, ""
+    return least, f" Not shown: {hidden:,} below {least:.4g}."
+
+
+def worth_showing(values: Sequence[float]) -> float:
+    """Return the least value that a picture can show without squeezing the others.
+
+    A few networks that learned nothing lie far below all others; where the lowest tenth takes more
+    than three quarters of the range, a picture begins one range of the others below these.
+    """
+    tenth, high, low = (float(x) for x in np.quantile(values, (0.1, 1.0, 0.0)))
+    return low if tenth - low <= 3 * (high - tenth) else tenth - (high - tenth)
