@@ -78,7 +78,7 @@ class Cache(Protocol):
 
 
 class MemoryCache:
-    """A cache that lives as long as the process, and keeps the last million verdicts at least."""
+    """A cache that lives as long as the process, and keeps the last half million verdicts."""
 
     def __init__(self) -> None:
         self._known: Recent[str, float | str] = Recent()

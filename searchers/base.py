@@ -114,7 +114,8 @@ class Strategy(ABC):
     """Proposes architectures and learns from their scores; higher is better.
 
     What is asked is canonical, pairwise distinct, and was never asked before in this run (in spaces
-    of more than a million functions: not among the last million, so that memory is bounded). When a
+    of more than half a million functions: not among the last half million, so that memory is
+    bounded). When a
     strategy proposes only what it asked already, :attr:`_patience` times in a row, the base takes
     the missing candidates from a walk over the whole space that visits every member once, in an
     order that depends on the seed. So :meth:`ask` always ends, and returns fewer than ``n`` only

@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: Entries that are kept for certain. No space with a table has half as many functions.
-KEPT = 2**20
+#: Entries that are kept for certain. No space with a table has as many functions.
+KEPT = 2**19
 
 
 class Recent(Generic[K, V]):
