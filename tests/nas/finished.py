@@ -41,7 +41,6 @@ def finished(
 
 def fail_when(monkeypatch: pytest.MonkeyPatch, reason: str, every: int) -> None:
     """Let every so manieth architecture have no score."""
-
     asked = count()
 
     def score(
