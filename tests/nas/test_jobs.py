@@ -88,7 +88,7 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     assert summary["best"] == looks.index(max(looks))
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("<svg") == len(list((tmp_path / "run").glob("*.png")))
-    assert "http" not in page.replace("http://www.w3.org", "")  # it needs nothing but itself
+    assert "://" not in page.replace("http://www.w3.org", "")  # it needs nothing but itself
 
 
 def test_the_best_network_is_built_and_loaded_from_its_folder(tmp_path: Path) -> None:

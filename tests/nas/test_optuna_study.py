@@ -55,7 +55,7 @@ def test_failures_are_failed_trials_with_their_reason(
     study = to_optuna(finished(tmp_path, ["proxy=meco_opt"]), url_of(tmp_path))
     states = [trial.state for trial in study.trials]
     assert states.count(optuna.trial.TrialState.FAIL) == 3
-    failed = study.trials[0]
+    failed = study.trials[states.index(optuna.trial.TrialState.FAIL)]
     assert failed.user_attrs["failure"] == "too tired"
     assert failed.values is None
 
