@@ -16,6 +16,7 @@ Examples:
   nas export runs/2025-01-31_142500-smoke --rank 2 --format torch,onnx --input-size 64 --out second
   nas export runs/2025-01-31_150000-train_digits --format onnx
   nas export 64:64:64:64:64 --space nats_sss --format python --num-classes 100 --out sss
+  nas export runs/2025-01-31_142500-smoke --optuna sqlite:///studies.db
 """
 
 
@@ -52,6 +53,10 @@ def export(
         bool, typer.Option("--untrained", help="Leave the weights of a training aside.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    optuna: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Write the whole search as a study, sqlite:///FILE.db."),
+    ] = None,
     json_: JsonTarget = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors.")
@@ -63,6 +68,10 @@ def export(
     its place only after it gave the network's logits on random images.
     """
     check_targets(json_)
+    if optuna is not None:
+        _study(target, optuna, quiet=quiet)
+        if not formats:
+            return
     folder = _folder(target, rank, out)
     from nas.export.chosen import choose  # late: it loads torch
     from nas.export.formats import check_free, formats_named, make
@@ -101,6 +110,14 @@ def export(
         emit_table(
             ["size", "checked on random images, as a share of the spread of logits", "file"], rows
         )
+
+
+def _study(target: str, url: str, *, quiet: bool) -> None:
+    from nas.optuna_study import to_optuna
+
+    study = to_optuna(target, url)
+    if not quiet:
+        note(f"{url}: study {study.study_name}, {len(study.trials):,} trials")
 
 
 def _folder(target: str, rank: int, out: Path | None) -> Path:

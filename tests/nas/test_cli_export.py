@@ -109,6 +109,16 @@ def test_a_search_in_a_space_of_ones_own(search: Path) -> None:
     assert len({str(row) for row in network(images(3)).tolist()}) == 3  # it looks at its images
 
 
+def test_a_search_as_a_study(search: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    result = export(str(search), "--optuna", url)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == f"{url}: study run, 8 trials\n"
+    again = export(str(search), "--optuna", url)
+    assert again.exit_code == 2
+    assert "a study named 'run' is there already" in again.stderr
+
+
 def test_weights_follow_the_seed(tmp_path: Path) -> None:
     torch.rand(1)
     first = [*SMALL, "--format", "safetensors", "--out"]
