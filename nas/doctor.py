@@ -315,7 +315,7 @@ def _data(where: Where) -> Iterator[Told]:
 
 def _plugins(where: Where) -> Iterator[Told]:
     """What installed packages announce, and whether it loads."""
-    from nas.plugins import GROUPS, look_up_or_load, plugin_names
+    from nas.plugins import GROUPS, look_up_or_load, plugin_values
     from nas.proxies import PROXIES
     from nas.proxies.base import Proxy
     from searchers import STRATEGIES, StrategyInfo
@@ -326,7 +326,7 @@ def _plugins(where: Where) -> Iterator[Told]:
         "proxy": (PROXIES, Proxy),
         "strategy": (STRATEGIES, StrategyInfo),
     }
-    names = [(kind, name) for kind in GROUPS for name in plugin_names(kind)]
+    names = [(kind, name) for kind in GROUPS for name in plugin_values(kind)]
     for kind, name in names:
         table, expected = built_in[kind]
         if name in table:

@@ -140,7 +140,7 @@ class SizedCellSpace(ProductSpace):
 
     Attributes:
         stages: From the stem on.
-        cell: The space of cells alone.
+        cell: The space of the cells alone; their choices are the first of an architecture.
     """
 
     def __init__(self, name: str, edges: Sequence[Edge], stages: Sequence[CellStage]) -> None:
@@ -164,11 +164,6 @@ class SizedCellSpace(ProductSpace):
     def dimensions(self) -> tuple[int, ...]:
         sizes = (len(choices) for choices in self._choices if len(choices) > 1)
         return (*self.cell.dimensions, *sizes)
-
-    @property
-    def cell(self) -> OwnCellSpace:
-        """The space of the cells alone; their choices are the first of an architecture."""
-        return self._cell
 
     def sizes(self, arch: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return width and number of cells of every stage."""
