@@ -125,6 +125,7 @@ def draw_scores(
     proxy: str,
     maximise: bool = True,
     least: float | None = None,
+    places: Sequence[int] | None = None,
 ) -> Figure:
     """Draw every score in the order it came, and the best so far.
 
@@ -134,14 +135,16 @@ def draw_scores(
         proxy: What the scores are, for the axis.
         maximise: Whether a high score is good.
         least: Where the vertical axis begins; by itself when left out.
+        places: The numbers of the trials, from 0, where these are not all of them.
     """
     from matplotlib.ticker import MaxNLocator
 
     values = np.asarray([np.nan if score is None else score for score in scores], dtype=float)
-    numbers = np.arange(1, len(values) + 1)
+    numbers = 1 + (np.arange(len(values)) if places is None else np.asarray(places, dtype=int))
+    last = int(numbers[-1]) if len(numbers) else 1
     failed = np.isnan(values)
     axes = _axes(title)
-    axes.set_xlim(0.5 - 0.02 * len(values), 0.5 + 1.02 * max(len(values), 1))
+    axes.set_xlim(0.5 - 0.02 * last, 0.5 + 1.02 * last)
     _points(axes, numbers[~failed], values[~failed], "one architecture")
     if not failed.all():
         best = so_far(values, maximise=maximise)

@@ -52,6 +52,9 @@ BATCH = 32
 EXHAUSTIVE_BATCH = 512
 """Candidates asked at once, unless the user says otherwise."""
 
+#: Trials that a result keeps for certain, the best ones.
+KEPT = 2**17
+
 #: A limit with no more effort than this takes networks to be run.
 SLOW_EFFORT = 256
 
@@ -247,7 +250,10 @@ class Result:
     """What a search has found.
 
     Attributes:
-        trials: Every trial, in the order of asking.
+        trials: In the order of asking: every one, or of more than twice :data:`KEPT` the best.
+        n_trials: How many there were.
+        n_cached: Of how many the verdict was known.
+        failures: How many failed, by reason, the commonest first.
         oracle: What judged them; it breaks ties.
         seconds: Wall time of the run.
         settings: All that the search was asked for, ready for JSON.
@@ -255,6 +261,9 @@ class Result:
     """
 
     trials: list[Trial]
+    n_trials: int
+    n_cached: int = field(compare=False)
+    failures: dict[str, int]
     oracle: Oracle = field(repr=False, compare=False)
     seconds: float = field(compare=False)
     settings: dict[str, Any]
@@ -263,18 +272,12 @@ class Result:
     def __repr__(self) -> str:
         failed = sum(self.failures.values())
         some = f", {failed} failed" if failed else ""
-        return f"<result: {len(self.trials)} trials on {self.space.name}{some}>"
+        return f"<result: {self.n_trials} trials on {self.space.name}{some}>"
 
     @property
     def space(self) -> Space:
         """Where the architectures live."""
         return self.oracle.space
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How many trials failed, by reason, the commonest first."""
-        reasons = Counter(trial.error for trial in self.trials if trial.error is not None)
-        return dict(reasons.most_common())
 
     @property
     def best(self) -> ResultArch:
@@ -286,11 +289,11 @@ class Result:
         best = self.top(1)
         if best:
             return best[0]
-        if not self.trials:
+        if not self.n_trials:
             raise NasError("no best architecture: the search made no trial")
         reason, count = next(iter(self.failures.items()))
         raise NasError(
-            f"no best architecture: all {len(self.trials)} trials failed; "
+            f"no best architecture: all {self.n_trials} trials failed; "
             f"the commonest reason ({count} of them): {reason}"
         )
 
@@ -339,7 +342,7 @@ class Result:
         best = next(iter(self.top(1)), None)
         return {
             "best": None if best is None else {"arch": best.text, "score": best.score},
-            "n_trials": len(self.trials),
+            "n_trials": self.n_trials,
             "n_failed": sum(self.failures.values()),
             "seconds": self.seconds,
         }
@@ -371,6 +374,43 @@ class Result:
             space=self.space,
             num_classes=self.oracle.conditions.num_classes,
         )
+
+
+class _Kept:
+    """The trials that a result keeps; memory is bounded, however many there are."""
+
+    def __init__(self, sign: int, objectives: Objectives | None) -> None:
+        self.trials: list[Trial] = []
+        self.count = self.cached = 0
+        self.failures: Counter[str] = Counter()
+        self._objectives = objectives
+        self._sign = sign if objectives is None else objectives.each[0].sign
+
+    def add(self, trial: Trial) -> None:
+        self.count += 1
+        self.cached += trial.cached
+        if trial.error is not None:
+            self.failures[trial.error] += 1
+        self.trials.append(trial)
+        if len(self.trials) > 2 * KEPT:
+            self.trials = self._best()
+
+    def _best(self) -> list[Trial]:
+        """Return the best half in the order of asking, and what no other beats in every way."""
+        scored = [trial for trial in self.trials if trial.score is not None]
+        chosen = {trial.number for trial in sorted(scored, key=self._worth)[-KEPT:]}
+        if self._objectives is not None:
+            names = self._objectives.names
+            points = [
+                self._objectives.signed([trial.measures[name] for name in names])
+                for trial in scored
+            ]
+            chosen |= {scored[place].number for place in front_of(points).tolist()}
+        return [trial for trial in scored if trial.number in chosen]
+
+    def _worth(self, trial: Trial) -> float:
+        assert trial.score is not None
+        return self._sign * trial.score
 
 
 class Searcher:
@@ -575,7 +615,7 @@ class Searcher:
         workers = self._workers()
         oracle = self._make_oracle(store, workers)
         objectives = self._make_objectives(oracle)
-        trials: list[Trial] = []
+        kept = _Kept(oracle.sign, objectives)
         try:
             for trial in search(
                 strategy,
@@ -587,7 +627,7 @@ class Searcher:
                 quantities=self._quantities,
                 ahead=self._batches_ahead(strategy, oracle),
             ):
-                trials.append(trial)
+                kept.add(trial)
                 log(trial)
                 if on_trial is not None:
                     on_trial(trial)
@@ -595,7 +635,16 @@ class Searcher:
             workers.close()
             if store is not None:
                 store.close()  # a tie-break that is asked later opens it again
-        result = Result(trials, oracle, time.perf_counter() - began, self.settings, objectives)
+        result = Result(
+            kept.trials,
+            kept.count,
+            kept.cached,
+            dict(kept.failures.most_common()),
+            oracle,
+            time.perf_counter() - began,
+            self.settings,
+            objectives,
+        )
         if callbacks:
             log.end(result.to_summary())
         return result

@@ -23,6 +23,7 @@ import numpy as np
 from nas.chunks import Finding, OwnProxy, Question, answer, finding_of
 from nas.proxies.base import Conditions, ProxyError, ProxySpec
 from nas.workers import Here, Workers
+from searchers.recent import Recent
 from spaces.base import Arch, Costs, Population, Space
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
@@ -77,10 +78,10 @@ class Cache(Protocol):
 
 
 class MemoryCache:
-    """A cache that lives as long as the process."""
+    """A cache that lives as long as the process, and keeps the last million verdicts at least."""
 
     def __init__(self) -> None:
-        self._known: dict[str, float | str] = {}
+        self._known: Recent[str, float | str] = Recent()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -90,9 +91,11 @@ class MemoryCache:
         return {key: known[key] for key in keys if key in known}
 
     def put_many(self, verdicts: Mapping[str, float | str]) -> dict[str, float | str]:
+        held = self.get_many(list(verdicts))  # the first to say something is right
         for key, verdict in verdicts.items():
-            self._known.setdefault(key, verdict)
-        return {key: self._known[key] for key in verdicts}
+            if key not in held:
+                held[key] = self._known[key] = verdict
+        return held
 
 
 @dataclass(frozen=True)

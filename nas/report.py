@@ -92,6 +92,7 @@ class RunFolder(Folder[Recipe]):
             title=f"{self.recipe.name}: {result.settings['strategy']} on {self.recipe.space}",
             proxy=self.recipe.proxy if result.objectives is None else result.objectives.names[0],
             maximise=_rises(result, self.recipe),
+            places=[trial.number for trial in result.trials],
         ).savefig(self.path / "scores.png")
         if summary["best"] is not None:
             if result.objectives is not None:
@@ -256,7 +257,7 @@ def measures_of(recipe: Recipe) -> list[str]:
 def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, Any]:
     """Return what a search has found, ready for JSON."""
     found = [
-        _found(arch, truth) for arch in (result.top(recipe.report.top) if result.trials else [])
+        _found(arch, truth) for arch in (result.top(recipe.report.top) if result.n_trials else [])
     ]
     predictor = result.oracle.predictor
     if predictor is not None:
@@ -268,9 +269,9 @@ def summarise(recipe: Recipe, result: Result, truth: Truth | None) -> dict[str, 
         "name": recipe.name,
         "best": found[0] if found else None,
         "top": found,
-        "n_trials": len(result.trials),
+        "n_trials": result.n_trials,
         "n_failed": sum(result.failures.values()),
-        "n_cached": sum(trial.cached for trial in result.trials),
+        "n_cached": result.n_cached,
         "failures": result.failures,
         "objectives": recipe.objectives,
         "front": [_found(arch, truth) for arch in result.front] if recipe.objectives else None,

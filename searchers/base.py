@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from searchers.recent import Recent
 from spaces import Arch, NasError, Population, Space, look_up
 
 _WALK_BLOCK = 256  # rows per canonicalisation of the walk: large enough to amortise numpy's calls
@@ -112,7 +113,8 @@ class Candidate:
 class Strategy(ABC):
     """Proposes architectures and learns from their scores; higher is better.
 
-    What is asked is canonical, pairwise distinct, and was never asked before in this run. When a
+    What is asked is canonical, pairwise distinct, and was never asked before in this run (in spaces
+    of more than a million functions: not among the last million, so that memory is bounded). When a
     strategy proposes only what it asked already, :attr:`_patience` times in a row, the base takes
     the missing candidates from a walk over the whole space that visits every member once, in an
     order that depends on the seed. So :meth:`ask` always ends, and returns fewer than ``n`` only
@@ -147,9 +149,9 @@ class Strategy(ABC):
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space = space
         self._rng = np.random.default_rng(check_integer("seed", seed, at_least=0))
-        self._asked: set[Arch] = set()
-        self._told: dict[Arch, float | None] = {}
-        self._told_several: dict[Arch, tuple[float, ...] | None] = {}
+        self._asked: Recent[Arch, None] = Recent()
+        self._told: Recent[Arch, float | None] = Recent()
+        self._told_several: Recent[Arch, tuple[float, ...] | None] = Recent()
         self._n_objectives = 1
         self._limits: Limits | None = None
         self._inside_for_sure: Arch | None = None
@@ -498,7 +500,7 @@ class Strategy(ABC):
         """Number a new architecture and remember it as asked and open."""
         candidate = Candidate(self._n_asked, arch)
         self._n_asked += 1
-        self._asked.add(arch)
+        self._asked[arch] = None
         self._open[candidate.id] = candidate
         return candidate
 

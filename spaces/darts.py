@@ -22,7 +22,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from itertools import permutations
+from functools import cache
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -76,6 +77,20 @@ N_ARCHS = (len(OPERATIONS) ** 8 * 1 * 3 * 6 * 10) ** 2
 
 # A node in one number: two sources below 6, two operations below 7.
 _BASE = 6 * 6 * len(OPERATIONS) ** 2
+
+
+#: For each node, the number of a pair by its two sources, the first one times six.
+_PLACES_OF_PAIRS = tuple(
+    np.asarray([pairs.index(pair) if pair in pairs else 0 for pair in np.ndindex(6, 6)])
+    for pairs in PAIRS
+)
+
+
+@cache
+def _node_text(number: int, pair: int, one: int, two: int) -> str:
+    """Return how a node's two edges are written."""
+    a, b = PAIRS[number][pair]
+    return f"({_NAMES[one]!r}, {a}), ({_NAMES[two]!r}, {b})"
 
 
 class Place(NamedTuple):
@@ -140,10 +155,10 @@ class Darts(ProductSpace):
     def to_str(self, arch: Arch) -> str:
         valid = self.validate(arch)
         texts = []
-        for number, cell in enumerate(CELLS):
-            edges = self.edges(valid, number)
-            named = [(OPERATIONS[op].name, source) for source, _, op in edges]
-            texts.append(f"{cell}={named}, {cell}_concat={CONCAT}")
+        for start, cell in zip((0, _CELL), CELLS, strict=True):
+            chosen = valid[start : start + _CELL]
+            nodes = (_node_text(i, *chosen[_NODE * i : _NODE * (i + 1)]) for i in range(len(NODES)))
+            texts.append(f"{cell}=[{', '.join(nodes)}], {cell}_concat={CONCAT}")
         return f"Genotype({', '.join(texts)})"
 
     def edges(self, arch: Arch, cell: int) -> list[tuple[int, int, int]]:
@@ -276,32 +291,45 @@ def parts(population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     return sources, choices[..., 1:]
 
 
+@cache
+def _renamings() -> tuple[NDArray[np.int64], ...]:
+    """Return, for each node, its part of a cell's key: ``(24 renamings, choices of the node)``.
+
+    A key is four nodes of one number each, in the order of their new names. Where a renaming lets
+    an arrow lead back, the part is so large that no sum with it is the smallest.
+    """
+    keys = []
+    for number, pairs in enumerate(PAIRS):
+        sources = np.repeat(np.asarray(pairs), len(OPERATIONS) ** 2, axis=0)
+        operations = np.tile(list(product(range(len(OPERATIONS)), repeat=2)), (len(pairs), 1))
+        rows = []
+        for order in permutations(range(len(NODES))):  # order[i]: the new place of node i
+            place = order[number]
+            renamed = np.asarray([0, 1, *(2 + new for new in order)])[sources]
+            swap = renamed[:, 0] > renamed[:, 1]
+            (a, b), (one, two) = (
+                np.where(swap, each[:, ::-1].T, each.T) for each in (renamed, operations)
+            )
+            digits = ((a * 6 + b) * len(OPERATIONS) + one) * len(OPERATIONS) + two
+            key = digits * _BASE ** (len(NODES) - 1 - place)
+            rows.append(np.where(b < 2 + place, key, 2**60))
+        keys.append(np.stack(rows))
+    return tuple(keys)
+
+
 def _canonical_cell(choices: Population) -> Population:
     """Return the representative of one cell, ``(N, 12)``."""
-    n = len(choices)
+    n, ops = len(choices), len(OPERATIONS)
     nodes = choices.reshape(n, len(NODES), _NODE)
-    sources = np.stack([np.asarray(PAIRS[i])[nodes[:, i, 0]] for i in range(len(NODES))], axis=1)
-    operations = nodes[..., 1:]
-    best = np.full(n, np.iinfo(np.int64).max)
-    for order in permutations(range(len(NODES))):  # order[i]: the new place of node i
-        renamed = np.asarray([0, 1, *(2 + place for place in order)])[sources]
-        places_ = np.asarray(order)
-        leads_on = (renamed < 2 + places_[None, :, None]).all(axis=(1, 2))
-        swap = renamed[..., 0] > renamed[..., 1]
-        first, second = (np.where(swap, renamed[..., 1 - i], renamed[..., i]) for i in (0, 1))
-        one, two = (np.where(swap, operations[..., 1 - i], operations[..., i]) for i in (0, 1))
-        digits = ((first * 6 + second) * len(OPERATIONS) + one) * len(OPERATIONS) + two
-        key = (digits * _BASE ** (len(NODES) - 1 - places_)).sum(axis=1)
-        best = np.where(leads_on & (key < best), key, best)
+    chosen = (nodes[..., 0] * ops + nodes[..., 1]) * ops + nodes[..., 2]
+    keys = [table[:, chosen[:, number]] for number, table in enumerate(_renamings())]
+    best = np.sum(keys, axis=0).min(axis=0)
     digits = best[:, None] // _BASE ** np.arange(len(NODES))[::-1] % _BASE
     result = np.empty((n, len(NODES), _NODE), dtype=np.int64)
-    for number, pairs in enumerate(PAIRS):
-        table = np.zeros(36, dtype=np.int64)
-        for place, (a, b) in enumerate(pairs):
-            table[6 * a + b] = place
-        result[:, number, 0] = table[digits[:, number] // len(OPERATIONS) ** 2]
-        result[:, number, 1] = digits[:, number] // len(OPERATIONS) % len(OPERATIONS)
-        result[:, number, 2] = digits[:, number] % len(OPERATIONS)
+    for number, table in enumerate(_PLACES_OF_PAIRS):
+        result[:, number, 0] = table[digits[:, number] // ops**2]
+    result[..., 1] = digits // ops % ops
+    result[..., 2] = digits % ops
     return result.reshape(n, _CELL)
 
 

@@ -236,7 +236,7 @@ def test_a_missing_answer_is_a_mistake_of_the_proxy() -> None:
         return [0.0] * (len(archs) - 1)
 
     with pytest.raises(TypeError, match="returned 23 answers for 24 architectures"):
-        Oracle(TOY, short).score(SOME)
+        Oracle(TOY, short, batch_size=100).score(SOME)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, torch.tensor, int, float])
