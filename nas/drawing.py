@@ -221,7 +221,8 @@ def _points(
     tiny = 1e-4 * (float(np.ptp(x)) or 1.0)
     dots = np.stack([x[kept], x[kept] + tiny, np.full(len(kept), np.nan)], axis=1).reshape(-1)
     heights = np.repeat(y[kept].astype(float), 3)
-    axes.plot(dots, heights, label=f"_{label}", **style)
+    (line,) = axes.plot(dots, heights, label=f"_{label}", snap=False, **style)
+    line.get_path().should_simplify = False  # or lines of hardly any length are left out of a PNG
     if label:
         axes.plot([], [], "o", markersize=4, color=style["color"], label=label)
 
@@ -234,6 +235,16 @@ def _grid(values: NDArray[Any], places: int) -> NDArray[np.int64]:
     return numbers
 
 
+def worth_showing(values: Sequence[float]) -> float:
+    """Return the least value that a picture can show without squeezing the others.
+
+    A few networks that learned nothing lie far below all others; where the lowest tenth takes more
+    than three quarters of the range, a picture begins one range of the others below these.
+    """
+    tenth, high, low = (float(x) for x in np.quantile(values, (0.1, 1.0, 0.0)))
+    return low if tenth - low <= 3 * (high - tenth) else tenth - (high - tenth)
+
+
 def draw_trade_off(
     across: Sequence[float],
     up: Sequence[float],
@@ -243,31 +254,49 @@ def draw_trade_off(
     title: str = "",
     marked: Sequence[int] = (),
     least: float | None = None,
+    more_is_better: bool = False,
+    of: int = 2,
 ) -> Figure:
     """Draw what was scored by two quantities, and the front of trade-offs.
+
+    The front of two is a staircase: between two architectures nothing better is known. That of more
+    is no line in this plane, so its members are marked only.
 
     Args:
         across: One per architecture, in its own unit.
         up: The same.
-        front: Which of them no other one beats in both.
+        front: Which of them no other one beats in all.
         names: Of the two quantities, for the axes.
         title: The heading.
         marked: Those that the search puts first.
         least: Where the vertical axis begins; by itself when left out.
+        more_is_better: Of the horizontal quantity.
+        of: How many quantities the front is one of.
     """
     x, y = np.asarray(across, dtype=float), np.asarray(up, dtype=float)
     axes = _axes(title)
     _points(axes, x, y, "one architecture")
     order = sorted(front, key=lambda place: (x[place], y[place]))
     if order:
-        style: dict[str, Any] = {"markersize": 4, "linewidth": 1.3, "color": _BEST}
-        axes.plot(x[order], y[order], "o-", label="front", **style)
+        style: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.3, "color": _BEST}
+        if of > 2:
+            style |= {"linestyle": "none", "label": f"front of all {of} objectives"}
+        else:
+            steps = "steps-pre" if more_is_better else "steps-post"
+            style |= {"drawstyle": steps, "label": "front"}
+        axes.plot(x[order], y[order], **style)
     if len(marked):
         axes.plot(
             x[list(marked)], y[list(marked)], "D", markersize=7, color=_FAILED, fillstyle="none",
             markeredgewidth=1.6, label="put first by the search",
         )  # fmt: skip
-    axes.set_ylim(bottom=least)
+    hidden = 0 if least is None else int((y < least).sum())
+    if hidden:
+        axes.set_ylim(bottom=least)
+        axes.annotate(
+            f"{hidden:,} below", (1, 0), xycoords="axes fraction", xytext=(-4, 4),
+            textcoords="offset points", ha="right", fontsize=8, color=_FAILED,
+        )  # fmt: skip
     _count(axes, x)
     axes.set_xlabel(_short(names[0]))
     axes.set_ylabel(_short(names[1]))
@@ -430,11 +459,6 @@ def _svg(figure: Figure, key: str) -> str:
 
 def save_figures(figures: Mapping[str, Figure], folder: Path, kind: str) -> list[Path]:
     """Write pictures as files.
-
-    Of two objectives the front is a staircase: between two architectures there is none better. Of
-    more it is no line in this plane, so its members are marked only. Where a tenth of the scored
-    would take most of the height, such as networks that nothing reaches, they are left out, and
-    counted.
 
     Args:
         figures: By name.

@@ -41,7 +41,7 @@ import numpy as np
 
 from nas.benchmark import Truth
 from nas.builder import SPACE, builder, is_file
-from nas.drawing import draw_scores, draw_trade_off
+from nas.drawing import draw_scores, draw_trade_off, worth_showing
 from nas.engine import Result, ResultArch, Trial
 from nas.objectives import parse_objective
 from nas.quantities import COUNTED
@@ -145,15 +145,19 @@ def _rises(result: Result, recipe: Recipe) -> bool:
 
 def _front_figure(recipe: Recipe, result: Result) -> Figure:
     assert result.objectives is not None
-    names = result.objectives.names
     scored = [trial for trial in result.trials if trial.score is not None]
     place = {trial.number: i for i, trial in enumerate(scored)}
+    up, across = result.objectives.each[:2]
+    heights = [trial.measures[up.name] for trial in scored]
     return draw_trade_off(
-        [trial.measures[names[1]] for trial in scored],
-        [trial.measures[names[0]] for trial in scored],
+        [trial.measures[across.name] for trial in scored],
+        heights,
         [place[found.number] for found in result.front],
         title=f"{recipe.name}: {result.settings['strategy']} on {recipe.space}",
-        names=(names[1], names[0]),
+        names=(across.name, up.name),
+        least=worth_showing(heights) if up.sign > 0 else None,
+        more_is_better=across.sign > 0,
+        of=len(result.objectives.each),
     )
 
 

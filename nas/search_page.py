@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nas import plain_yaml
 from nas.card import command_text, environment_table, table_of, verdict
-from nas.drawing import draw_agreement, draw_scores, draw_steps, draw_trade_off
+from nas.drawing import draw_agreement, draw_scores, draw_steps, draw_trade_off, worth_showing
 from nas.explanation import Explanation
 from nas.objectives import OWN, parse_objective
 from nas.outline import outline
@@ -597,6 +597,7 @@ def _trade_off(run: Run, rows: Sequence[TrialRow], name: str, sign: int) -> Pict
     figure = draw_trade_off(
         [x for x, _, _ in known], [y for _, y, _ in known], front,
         names=(label, score_name(run)), marked=marked, least=least,
+        more_is_better=sign > 0,
     )  # fmt: skip
     title = f"Against {label}"
     alt = f"{score_name(run)} against {label} of {len(known):,} architectures, "
@@ -637,13 +638,3 @@ def _cut(values: Sequence[float]) -> tuple[float | None, str]:
     if not hidden:
         return None, ""
     return least, f" Not shown: {hidden:,} below {least:.4g}."
-
-
-def worth_showing(values: Sequence[float]) -> float:
-    """Return the least value that a picture can show without squeezing the others.
-
-    A few networks that learned nothing lie far below all others; where the lowest tenth takes more
-    than three quarters of the range, a picture begins one range of the others below these.
-    """
-    tenth, high, low = (float(x) for x in np.quantile(values, (0.1, 1.0, 0.0)))
-    return low if tenth - low <= 3 * (high - tenth) else tenth - (high - tenth)

@@ -26,7 +26,7 @@ _OPEN_SHOWN = 10  # ids that an error message lists before it only counts
 _DRAWS = 64
 _VAIN_BLOCKS = 4
 _REPAIRS = 4
-_STEPS = 60  # changes that a repair may make
+_STEPS = 30  # changes in a row without coming nearer that end a repair
 _VAIN_REPAIRS = 8  # repairs in a row without success after which the walk takes over
 _LISTED = 2**18  # a space of up to so many members is looked through before a limit is called off
 _DEAR = 1024  # with less effort than this, a look takes so long that guesses say where to look
@@ -316,24 +316,28 @@ class Strategy(ABC):
         """Return an architecture within the limits, near one outside; None where none was found.
 
         One choice is changed at a time, to one drawn from the third of the changes for the better
-        that help most; where none helps, to the one that harms least among those not tried yet.
+        that help most; where none helps, to any that was not tried yet.
         What was asked before is not returned.
         """
         assert self._limits is not None
         most = max(self._limits.effort // 32, 8)
         beyond = self._excess([arch])[0]
+        nearest, vain = beyond, 0
         tried = {arch}
-        for _ in range(min(_STEPS, self._limits.effort // 16)):
+        for _ in range(self._limits.effort // 16):
             near = [other for other in self._neighbours(arch, most) if other not in tried]
             ranked = sorted(zip(self._excess(near), near, strict=True))
             new = [other for left, other in ranked if not left and other not in self._asked]
             if new:
                 return new[int(self._rng.integers(len(new)))]
-            if not ranked:  # of many neighbours, others may be drawn
-                continue
-            better = sum(left < beyond for left, _ in ranked)
-            beyond, arch = ranked[int(self._rng.integers(1 + better // 3))]
-            tried.add(arch)
+            if ranked:  # of many neighbours, others may be drawn next time
+                better = sum(left < beyond for left, _ in ranked)
+                choices = 1 + better // 3 if better else len(ranked)
+                beyond, arch = ranked[int(self._rng.integers(choices))]
+                tried.add(arch)
+            nearest, vain = min(nearest, beyond), 0 if beyond < nearest else vain + 1
+            if vain == _STEPS:
+                break
         return None
 
     def _neighbours(self, arch: Arch, most: int) -> list[Arch]:
@@ -401,11 +405,10 @@ class Strategy(ABC):
         else:
             drawn = self._canonical(self.space.sample_many(_GUESSED, self._rng))
             for best in ranked(drawn)[:_REPAIRS]:
-                for _ in range(_STEPS):
-                    near = ranked(self._neighbours(best[1], _GUESSED))
-                    if not near or near[0][0] >= best[0]:
-                        break
-                    best = near[0]
+                near = [best]
+                while near and near[0][0] <= best[0]:
+                    best, near = near[0], ranked(self._neighbours(near[0][1], _GUESSED))
+                    near = [pair for pair in near if pair[0] < best[0]]
         ties = self._rng.random(len(guesses)).tolist()
         order = sorted(zip(guesses.values(), ties, guesses, strict=True))
         return [arch for _, _, arch in order[: limits.effort // 4]]

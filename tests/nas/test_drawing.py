@@ -1,10 +1,14 @@
 """Pictures: readable in both modes, small, and the same in a page as in a file."""
 
+import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import label
 
 from nas.drawing import INKS, as_svg, draw_agreement, draw_scores, draw_trade_off, save_figures
 from nas.sketches import arc_levels, cells_of, draw_arch, draw_cell
@@ -52,6 +56,30 @@ def test_a_picture_in_a_page_follows_its_colours_and_says_what_it_shows() -> Non
     assert "a &lt; b" in text
     assert "<metadata" not in text
     assert not re.search(r'<svg [^>]* width="', text)
+
+
+def test_every_point_is_seen_in_a_file() -> None:
+    figure = draw_scores([float(x * 7 % 30) for x in range(30)], proxy="x")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    pixels = np.asarray(Image.open(buffer).convert("RGB"), dtype=np.int64)
+    ink = np.asarray([int(INKS["point"].light[i : i + 2], 16) for i in (1, 3, 5)])
+    _, dots = label(np.abs(pixels - ink).sum(axis=2) < 30)
+    assert dots > 25  # and one in the legend; some lie under the line of the best
+
+
+def test_a_front_of_two_is_a_staircase_and_one_of_more_is_no_line() -> None:
+    def front(**settings: Any) -> Any:
+        (axes,) = draw_trade_off([1, 2, 3], [5, 1, 9], [0, 2], names=("x", "y"), **settings).axes
+        (line,) = (x for x in axes.lines if str(x.get_label()).startswith("front"))
+        return line
+
+    assert front().get_drawstyle() == "steps-post"  # less of x is better: 5 until x is 3
+    assert front(more_is_better=True).get_drawstyle() == "steps-pre"
+    assert front(of=3).get_linestyle() == "None"
+    (axes,) = draw_trade_off([1, 2, 3], [5, 1, 9], [0], names=("x", "y"), least=4.0).axes
+    assert axes.get_ylim()[0] == 4.0
+    assert [text.get_text() for text in axes.texts] == ["1 below"]
 
 
 def test_points_of_one_place_are_drawn_once_and_many_take_little_room() -> None:

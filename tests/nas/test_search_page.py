@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from nas.cli import app
+from nas.drawing import worth_showing
 from nas.run_data import read_run
-from nas.search_page import columns, how, page_of, pictures, truth_text, worth_showing, write_page
+from nas.search_page import columns, how, page_of, pictures, truth_text, write_page
 from spaces.errors import NasError
 from tests.nas.finished import TEXT, fail_when, finished
 

@@ -143,8 +143,9 @@ class Slow(Params):
     effort = 64
 
     def guess(self, population: Population) -> NDArray[np.float64]:
-        grows: NDArray[np.float64] = np.log(self.space.costs(population).flops) * self.sign
-        return grows
+        costs = self.space.costs(population)
+        grows: NDArray[np.float64] = np.log(costs.params) + 0.02 * np.log(costs.flops)
+        return self.sign * grows
 
 
 @pytest.mark.parametrize("space", list(SPACES.values()), ids=lambda space: space.name)
