@@ -100,7 +100,7 @@ class RayWorkers(RemoteWorkers):
                     settings = {"address": options.address}
                 try:
                     self._ray.init(
-                        log_to_driver=False, logging_level="ERROR", configure_logging=False,
+                        log_to_driver=False, configure_logging=False,
                         include_dashboard=False, **settings,
                     )  # fmt: skip
                 except (ConnectionError, RuntimeError, ValueError, OSError) as error:
