@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas import plain_yaml
 from nas.builder import SPACE
 from nas.drawing import Band, draw_bands
 from nas.pages import Picture, Table, render, shown
@@ -169,7 +170,7 @@ def _told(run: Run, key: str) -> Any:  # noqa: ANN401 - a value of a recipe
     """Return a setting; of a space in a file, what the file said."""
     copy = run.path / SPACE
     if key == "space" and copy.is_file():
-        return copy.read_text(encoding="utf-8")
+        return plain_yaml.read(copy)
     value = run.recipe[key]
     if key == "conditions":  # where torch computes is no part of a score's meaning
         return {name: each for name, each in value.items() if name != "device"}

@@ -49,6 +49,7 @@ from nas.design.layers import Sample
 from nas.environment import cpu_name, version
 from nas.predictor.protocol import BANDS, stratified
 from nas.proxies.base import Conditions
+from nas.reading import read_json
 from nas.recipe import (
     ConditionsSection,
     Kind,
@@ -425,10 +426,10 @@ class State:
     def load(cls, path: Path, identity: str) -> State | None:
         """Return what a run of the same identity left, None if there is nothing of it."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise NasError(f"{path}: not a design's state: {error}; remove it") from None
         if not isinstance(values, dict) or values.pop("identity", None) != identity:
             return None

@@ -28,6 +28,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from nas import plain_yaml
 from nas.builder import SPACE, builder, is_file
 from nas.callbacks import Callback, RunInfo, log_epoch
+from nas.reading import read_json
 from nas.recipe import (
     Choice,
     Kind,
@@ -430,7 +431,7 @@ def run_job(
 def _known(job: Job, key: str) -> dict[str, Any] | None:
     """Return the result of a job that was done before."""
     try:
-        result: dict[str, Any] = json.loads((job.folder / RESULT).read_text(encoding="utf-8"))
+        result: dict[str, Any] = read_json(job.folder / RESULT)
     except (OSError, ValueError):  # none yet, or not one of ours
         return None
     same = (

@@ -6,6 +6,7 @@ has no size; each is refused before it can do harm. Nothing read here is ever ru
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import struct
@@ -74,6 +75,25 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"expected UTF-8 text, byte {error.start} is not") from None
+
+
+def read_json(path: str | os.PathLike[str], limit: int = 256 * MIB) -> Any:  # noqa: ANN401
+    """Return what a file of JSON holds; raises as :func:`read_bytes`, and where it is no JSON."""
+    return parse_json(read_text(path, limit))
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever it holds
+    """Return what a text of JSON holds.
+
+    Raises:
+        UnreadableFile: It is none, or nests without end.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UnreadableFile(f"not JSON: {error}") from None
+    except RecursionError:
+        raise UnreadableFile("not JSON: it is nested too deeply") from None
 
 
 def gunzip(data: bytes, limit: int) -> bytes:

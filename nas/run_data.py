@@ -13,8 +13,7 @@ and its ``result.json`` would be too small for stands in tables beside it:
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +21,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nas.builder import SPACE, is_file
+from nas.reading import read_json
 from nas.run_folder import RECIPE, RESULT
 from nas.space_file import find_space
 from spaces.base import Space
@@ -165,7 +166,7 @@ class Run:
     def training(self, name: str) -> Mapping[str, Any] | None:
         """Return the result of a training in a folder of the run, None where there is none."""
         try:
-            return _object(self.path / name / RESULT, ("archs", "best", "data"))
+            return checked_result(self.path / name, TrainingResult)
         except (OSError, ValueError):
             return None
 
@@ -177,7 +178,7 @@ def read_result(path: Path) -> dict[str, Any]:
         NasError: There is none.
     """
     try:
-        return _object(path / RESULT, ("top", "recipe", "n_trials"))
+        return checked_result(path, SearchResult)
     except FileNotFoundError:
         there = (path / RECIPE).is_file()
         what = "its search is not finished" if there else "no run folder of a search"
@@ -203,14 +204,102 @@ def read_run(path: Path) -> Run:
     return Run(path, result, environment, trials, truth, members)
 
 
-def _object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """Return a JSON object that has some keys."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-    if missing:
-        raise ValueError(f"there is no {missing[0]!r} in it")
-    found: dict[str, Any] = value
-    return found
+class _Part(BaseModel):
+    """What is relied upon of a file that may come from anybody; the rest is passed on."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Found(_Part):
+    arch: str
+    score: float
+    params: int
+    flops: int
+
+
+class _Conditions(_Part):
+    num_classes: int
+    resolution: int
+
+
+class _Named(_Part):
+    name: str
+
+
+class _Searched(_Part):
+    space: str
+    seed: int
+    direction: str
+    conditions: _Conditions
+    proxy: _Named | None = None
+
+
+class SearchResult(_Part):
+    """Of a search's ``result.json``."""
+
+    name: str
+    top: list[_Found]
+    n_trials: int
+    objectives: list[str] | None
+    recipe: _Searched
+    settings: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
+
+
+class _Candidate(_Part):
+    arch: str
+
+
+class _Trained(_Part):
+    space: str
+    archs: list[_Candidate]
+
+
+class _Data(_Part):
+    name: str
+    classes: list[str]
+    shape: list[int] = Field(min_length=1)
+    test: int
+
+
+class _OneRun(_Part):
+    accuracy: float | None = None
+
+
+class _TrainedArch(_Part):
+    number: int
+    arch: str
+    accuracy: float | None
+    validation: float | None = None
+    best_run: int | None = None
+    runs: list[_OneRun]
+
+
+class TrainingResult(_Part):
+    """Of a training's ``result.json``."""
+
+    name: str
+    archs: list[_TrainedArch]
+    best: int | None
+    data: _Data
+    recipe: _Trained
+
+
+def checked_result(folder: Path, kind: type[SearchResult | TrainingResult]) -> dict[str, Any]:
+    """Return the ``result.json`` of a folder, all of it, if it has what is relied upon.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It lacks something; the text says what.
+    """
+    value: dict[str, Any] = read_json(folder / RESULT)
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{place}: {first['msg']}") from None
+    return value
 
 
 def _rows(path: Path, *, missing: bool = False) -> list[dict[str, str]]:

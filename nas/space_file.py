@@ -31,6 +31,7 @@ from nas import plain_yaml
 from nas.plain_yaml import Problem, YamlError, dotted
 from nas.plugins import import_attribute, look_up_or_load
 from spaces import SPACES, Space
+from spaces.base import MOST_CHOSEN
 from spaces.cell import Edge, Operation, complete_edges
 from spaces.chain import ChainSpace, Stage
 from spaces.errors import NasError, did_you_mean, look_up
@@ -87,7 +88,7 @@ class _Model(BaseModel):
 class _Operation(_Model):
     name: str
     kind: Literal["none", "skip", "conv", "avg_pool", "max_pool"] | None = None
-    kernel: int = Field(default=0, ge=0)
+    kernel: int = Field(default=0, ge=0, le=MOST_CHOSEN["kernel"])
     module: str = ""
 
 

@@ -8,7 +8,6 @@ the nearest in size where there is none.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from nas.jobs import BEST, Candidate
 from nas.oracle import Oracle, Score
 from nas.proxies.base import Conditions, ProxySpec
+from nas.reading import read_json
 from nas.run_data import read_result
 from nas.run_folder import RESULT
 from nas.seeds import generator
@@ -140,7 +140,7 @@ def hand_over(run: Path, training: Path) -> bool:
     from nas.training import checkpoint  # late: it loads torch
 
     search = _read(run)
-    trained = json.loads((training / RESULT).read_text(encoding="utf-8"))
+    trained = read_json(training / RESULT)
     row = trained["archs"][trained["best"]]
     classes = search["recipe"]["conditions"]["num_classes"]
     if row["arch"] != search["top"][0]["arch"] or len(trained["data"]["classes"]) != classes:

@@ -25,6 +25,27 @@ Arch: TypeAlias = tuple[int, ...]
 Population: TypeAlias = NDArray[np.int64]  # (N, D)
 
 
+#: Of the numbers that a space of one's own may hold: a file may come from anybody, and what is
+#: described is laid out in memory, layer by layer.
+MOST_CHOSEN = {"width": 65_536, "depth": 256, "cells": 256, "kernel": 255, "expansion": 256}
+MOST_STAGES = 64
+
+
+def check_choices(name: str, choices: Sequence[int]) -> None:
+    """Check the choices of a width, depth and so on.
+
+    Raises:
+        NasError: None, one twice, or one out of range; the message begins with ``name``.
+    """
+    most = MOST_CHOSEN[name]
+    if not choices or len(set(choices)) < len(choices):
+        raise NasError(f"{name}: expected different numbers of at least 1, got {choices}")
+    if not 1 <= min(choices) <= max(choices) <= most:
+        raise NasError(
+            f"{name}: expected numbers of at least 1 and at most {most:,}, got {choices}"
+        )
+
+
 @dataclass(frozen=True)
 class Costs:
     """Size and arithmetic of N networks.

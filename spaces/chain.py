@@ -26,7 +26,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.base import Arch, Costs, Population, ProductSpace
+from spaces.base import (
+    MOST_CHOSEN,
+    MOST_STAGES,
+    Arch,
+    Costs,
+    Population,
+    ProductSpace,
+    check_choices,
+)
 from spaces.cell import CellGraph, Operation, conv_flops, conv_params
 from spaces.errors import InvalidArch, NasError
 
@@ -58,9 +66,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "kernel", "expansion"):
-            choices = getattr(self, name)
-            if not choices or min(choices) < 1 or len(set(choices)) < len(choices):
-                raise NasError(f"{name}: expected different numbers of at least 1, got {choices}")
+            check_choices(name, getattr(self, name))
         if any(kernel % 2 == 0 for kernel in self.kernel):
             raise NasError(f"kernel: expected odd numbers, got {self.kernel}")
         if self.stride not in (1, 2):
@@ -117,12 +123,13 @@ class ChainSpace(ProductSpace):
         Raises:
             NasError: No stage, no choice, or a number out of range.
         """
-        if not stages:
-            raise NasError(f"space {name}: expected at least one stage")
-        if stem[0] < 1 or stem[1] not in (1, 2) or head < 0:
+        if not 1 <= len(stages) <= MOST_STAGES:
+            raise NasError(f"space {name}: expected at least one stage and at most {MOST_STAGES}")
+        most = MOST_CHOSEN["width"]
+        if not 1 <= stem[0] <= most or stem[1] not in (1, 2) or not 0 <= head <= most:
             raise NasError(
                 f"space {name}: expected a stem of at least 1 channel and stride 1 or 2, and a "
-                f"head of at least 0 channels, got {stem} and {head}"
+                f"head of at least 0 channels, both at most {most:,}, got {stem} and {head}"
             )
         self.name = name
         self.stages = tuple(stages)

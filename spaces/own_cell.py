@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spaces.base import Arch, Costs, Population, ProductSpace
+from spaces.base import MOST_STAGES, Arch, Costs, Population, ProductSpace, check_choices
 from spaces.cell import CellGraph, CellSpace, Edge, Operation, Skeleton
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
@@ -128,8 +128,7 @@ class CellStage:
 
     def __post_init__(self) -> None:
         for name, choices in (("width", self.width), ("cells", self.cells)):
-            if not choices or min(choices) < 1 or len(set(choices)) < len(choices):
-                raise NasError(f"{name}: expected different numbers of at least 1, got {choices}")
+            check_choices(name, choices)
 
 
 class SizedCellSpace(ProductSpace):
@@ -292,8 +291,8 @@ def cell_space(
     Raises:
         NasError: No stage, or no cell: see :class:`OwnCellSpace`.
     """
-    if not stages:
-        raise NasError(f"space {name}: expected at least one stage")
+    if not 1 <= len(stages) <= MOST_STAGES:
+        raise NasError(f"space {name}: expected at least one stage and at most {MOST_STAGES}")
     depths = {stage.cells for stage in stages}
     fixed = all(len(stage.width) == 1 == len(stage.cells) for stage in stages)
     if fixed and len(depths) == 1:

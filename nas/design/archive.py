@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from nas.design.atoms import REVISION, ROLES
 from nas.design.layers import Layers, Sample
 from nas.proxies.base import Conditions
+from nas.reading import parse_json
 from nas.workers import Here, WorkerLost, Workers
 from spaces import Arch, Space
 from spaces.errors import NasError
@@ -131,8 +132,8 @@ class Archive:
         finished = whole[: whole.rfind(b"\n") + 1]
         for number, line in enumerate(finished.splitlines(), start=1):
             try:
-                self._note(json.loads(line))
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                self._note(parse_json(line))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise NasError(
                     f"{index}:{number}: damaged ({type(error).__name__}: {error}); remove "
                     f"{self.folder}, the statistics are measured again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from nas.builder import SPACE, is_file
 from nas.export.models import BEST
 from nas.jobs import WEIGHTS, TrainingFolder, load_train_recipe
+from nas.reading import read_json
+from nas.run_data import SearchResult, TrainingResult, checked_result
 from nas.run_folder import RECIPE, RESULT
 from nas.space_file import find_space
 from nas.wording import number_text
@@ -79,15 +80,14 @@ def _is_folder(path: Path) -> bool:
 
 def _read(run: Path) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        result["recipe"]["space"]
-        if "top" not in result:
-            result["archs"], result["best"], result["data"]["classes"]
+        found = read_json(run / RESULT)
+        searched = isinstance(found, dict) and "top" in found
+        result = checked_result(run, SearchResult if searched else TrainingResult)
     except FileNotFoundError:
         there = (run / RECIPE).is_file()
         what = "its run is not finished" if there else "no run folder of a search or a training"
         raise NasError(f"{run}: {what}, for there is no {RESULT} in it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise NasError(
             f"{run / RESULT}: not the result of a search or a training: {error}"
         ) from None

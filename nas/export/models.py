@@ -8,7 +8,6 @@ edge carries on. They count in the benchmark's parameters, but nobody needs them
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.reading import read_json
 from nas.space_file import find_space
 from spaces.errors import NasError
 
@@ -123,7 +123,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         raise NasError(
             f"{folder}: not an export, for there is no {CONFIG} in it; "

@@ -92,7 +92,9 @@ def _docstring(about: About) -> str:
         _USE,
         f"Written by nas-search {about.version}; yours to edit.",
     ]
-    return ("\n\n".join(paragraphs) + "\n").replace("\\", "\\\\")
+    text = "\n\n".join(paragraphs) + "\n"
+    # a name out of somebody's run folder must not end the docstring
+    return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
 def _quoted(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.reading import BROKEN_ARRAYS, read_arrays
+from nas.reading import BROKEN_ARRAYS, parse_json, read_arrays
 from nas.writing import write_whole
 from spaces.errors import NasError
 
@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]], st
     """
     try:
         arrays = read_arrays(path, MAX_BYTES)
-        whole = json.loads(bytes(arrays.pop(_HEADER)))
+        whole = parse_json(bytes(arrays.pop(_HEADER)))
     except FileNotFoundError as error:
         raise BadPredictor(f"{path}: cannot read: {error.strerror}") from None
     except BROKEN_ARRAYS as error:  # what is not readable as arrays is one of these, too

@@ -15,14 +15,13 @@ on their validation half either way, so the test accuracy is that of ``nats_test
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from nas.reading import MIB, read_text
+from nas.reading import MIB, read_json
 from nas.training.data import (
     TEST,
     TRAIN,
@@ -95,8 +94,8 @@ def read_split(how: Mapping[str, str], n_train: int, n_test: int) -> Split:
         raise DataError(f"split: expected a mapping with the key 'file', a path, got {dict(how)}")
     where = how["file"]
     try:
-        lists = _lists(json.loads(read_text(expanded(where), MAX_BYTES)))
-    except (OSError, ValueError, RecursionError) as error:
+        lists = _lists(read_json(expanded(where), MAX_BYTES))
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"split: {where}: not a split file of NATS-Bench: {reason}") from None
     if set(lists) == set(_TRAIN_HALVES):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import pickle
 import tarfile
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from nas import space_file
@@ -31,6 +33,8 @@ from nas.cli.console import split_proxies
 from nas.design.expression import parse as parse_expression
 from nas.design.formula import parse_formula
 from nas.designing import DESIGN
+from nas.export.chosen import choose
+from nas.export.models import FORMAT, read_config, read_weights
 from nas.fitting import FIT
 from nas.hardware.lookup import LookupLatency
 from nas.jobs import TRAIN, TrainRecipe
@@ -41,6 +45,7 @@ from nas.predictor.container import read as read_container
 from nas.proxies import PROXIES, ProxySpec
 from nas.quantities import QUANTITIES
 from nas.recipe import SEARCH, Kind, Recipe, parse_kind, shipped_recipes
+from nas.run_data import Run, read_run
 from nas.space_file import parse_space
 from nas.store import Store
 from nas.training import archives
@@ -48,6 +53,7 @@ from nas.training.arrays import load_npz
 from nas.training.checkpoint import load as load_checkpoint
 from nas.training.data import ArchiveOptions, NpzOptions
 from nas.training.splits import read_split
+from nas.verifying import best_of
 from searchers import STRATEGIES
 from spaces import SPACES, NasError, Space
 
@@ -383,6 +389,66 @@ def _cache_seeds() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
+def run(data: bytes) -> None:
+    """Run folders and exports: a result or configuration, a table of trials, weights."""
+    result, _, rest = data.partition(b"\0\0\0\0NEXT")
+    trials, _, weights = rest.partition(b"\0\0\0\0NEXT")
+    folder = _folder() / "run"
+    folder.mkdir(exist_ok=True)
+    for name, content in {
+        "result.json": result,
+        "config.json": result,
+        "trials.csv": trials,
+        "truth.csv": trials,
+        "members.csv": trials,
+        "best.safetensors": weights,
+        "model.safetensors": weights,
+    }.items():
+        (folder / name).write_bytes(content)
+    with _no_imports():
+        for read in (
+            lambda: choose(str(folder), space=None, rank=1),
+            lambda: best_of(folder, 1),
+            lambda: _ask(read_run(folder)),
+            lambda: read_config(folder),
+            lambda: read_weights(folder / "model.safetensors"),
+        ):
+            with suppress(NasError):
+                read()
+
+
+def _ask(found: Run) -> None:
+    """Ask a run for what its page is made of."""
+    assert found.name is not None
+    assert isinstance(found.proxy, str)
+    assert len(found.best_so_far) == len(found.truth_so_far) == len(found.trials)
+    assert found.space.name
+
+
+def _run_seeds() -> Iterator[bytes]:
+    arch = "8:8:8:8:8"
+    row = {"arch": arch, "score": 1.0, "params": 5, "flops": 6, "trial": 0}
+    recipe = {
+        "space": "nats_sss", "seed": 0, "direction": "maximise", "proxy": {"name": "params"},
+        "conditions": {"num_classes": 10, "resolution": 32},
+    }  # fmt: skip
+    search = {
+        "name": "x", "top": [row], "n_trials": 1, "objectives": None, "recipe": recipe,
+    }  # fmt: skip
+    training = {
+        "name": "x", "best": 0, "recipe": {"space": "nats_sss", "archs": [{"arch": arch}]},
+        "data": {"name": "digits", "classes": ["a"], "shape": [3, 8, 8], "test": 4},
+        "archs": [{"number": 0, "arch": arch, "accuracy": 50.0, "validation": 40.0, "best_run": 0,
+                   "runs": [{"accuracy": 50.0}]}],
+    }  # fmt: skip
+    config = {"format": FORMAT, "space": "nats_sss", "arch": arch, "num_classes": 1, "in_chans": 3}
+    trials = f"number,arch,score,best,params,flops,seconds,cached,error\n0,{arch},1.0,1,5,6,0,,\n"
+    weights = safetensors.numpy.save({"w": np.zeros(2, np.float32)})
+    for value in (search, training, config):
+        parts = (json.dumps(value).encode(), trials.encode(), weights)
+        yield b"\0\0\0\0NEXT".join(parts)
+
+
 def _recipe_words() -> Iterator[str]:
     for kind in KINDS.values():
         yield from kind.model.model_fields
@@ -401,6 +467,7 @@ TARGETS: dict[str, Target] = {
     "nats": Target(nats, _nats_seeds, lambda: ("all_results", "dataset_seed", "cifar10")),
     "images": Target(images, _image_seeds, lambda: ("data", "labels", "label_names")),
     "arrays": Target(arrays, _array_seeds, lambda: ("descr", "fortran_order", "shape")),
+    "run": Target(run, _run_seeds, lambda: ("top", "recipe", "archs", "best", "NaN", "null")),
     "score_cache": Target(score_cache, _cache_seeds, lambda: ("scores", "key", "value")),
 }
 

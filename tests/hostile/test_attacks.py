@@ -509,12 +509,13 @@ def test_an_import_path_that_a_person_wrote_is_imported(
 
 @pytest.mark.parametrize("code", ['"""\nimport os\nos.abort()\n"""', '\\"""\nx = 1\n#', "\\", '"'])
 def test_a_file_name_cannot_write_code_into_best_py(code: str) -> None:
-    row = {"arch": code, "params": 1, "flops": 1}
-    for space in ("nats_tss", f"{code}.yaml", code):
+    def statements(code: str, space: str) -> list[str]:
+        row = {"arch": code, "params": 1, "flops": 1}
         tree = ast.parse(builder("name", f"formula:{code} 0.5", space, row, 10))
-        kinds = [type(node).__name__ for node in tree.body]
-        assert kinds[:4] == ["Expr", "ImportFrom", "ImportFrom", "ImportFrom"]
-        assert kinds[4:] == ["Assign"] * 2 + ["FunctionDef"] * 2 + ["If"]
+        return [type(node).__name__ for node in ast.walk(tree)]
+
+    for ending in ("", ".yaml"):
+        assert statements(code, f"{code}{ending}") == statements("harmless", f"harmless{ending}")
 
 
 def test_a_cache_never_writes_over_a_file_that_is_none(tmp_path: Path) -> None:
@@ -541,3 +542,24 @@ def test_the_tiny_archive_of_the_attacks_is_read_where_nothing_is_wrong(tmp_path
         (tmp_path / "tar").mkdir()
         (tmp_path / "tar" / "cifar-10-python.tar.gz").write_bytes(tar)
         archives.load_archive("cifar10", ArchiveOptions(root=str(tmp_path / "tar")))
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("{width: 65537}", r"width: expected numbers of at least 1 and at most 65,536"),
+        ("{width: 8, depth: [1, 1000000000]}", r"depth: .* at most 256"),
+        ("{width: 8, kernel: [3, 777777777777777777777777]}", r"kernel: .* at most 255"),
+        ("{width: 8, expansion: [1, 100000]}", r"expansion: .* at most 256"),
+    ],
+)
+def test_a_space_that_would_fill_the_memory_is_refused(
+    stage: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"name: x\nstages: [{stage}]\n")
+    with pytest.raises(NasError, match=rf"s\.yaml: {message}"):
+        find_space(str(path))
+    path.write_text(f"name: x\nstages: [{','.join(['{width: [8, 16]}'] * 65)}]\n")
+    with pytest.raises(NasError, match="at most 64"):
+        find_space(str(path))

@@ -279,7 +279,8 @@ def test_a_mistake_is_one_message(
         ("empty", None),
         ("unfinished", None),
         ("broken", "[]"),
-        ("nothing", '{"top": [], "recipe": {"space": "nats_sss", "conditions": '
+        ("nothing", '{"name": "x", "top": [], "n_trials": 0, "objectives": null, "recipe": '
+                    '{"space": "nats_sss", "seed": 0, "direction": "maximise", "conditions": '
                     '{"num_classes": 10, "resolution": 32}}}'),
     ):  # fmt: skip
         Path(name).mkdir()

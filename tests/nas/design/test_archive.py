@@ -105,6 +105,34 @@ def test_half_a_batch_is_cut_off(tmp_path: Path, half: str) -> None:
     assert measure.asked == ARCHS[4 if half != "rows" else 8 :]
 
 
+def line(arch: list[int], dead: list[bool], length: int) -> bytes:
+    lengths = {role: [length] for role in ROLE_NAMES}
+    return json.dumps({"archs": [arch], "dead": dead, "lengths": lengths}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"{not json}\n",
+        b"[]\n",
+        line([9] * 6, [False], 1),
+        line([1] * 6, [], 1),
+        line([1] * 6, [True], -1),
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["no json", "no mapping", "a stranger", "a flag short", "a length below 0", "depth"],
+)
+def test_an_index_that_is_damaged_is_told(tmp_path: Path, damage: bytes) -> None:
+    with opened(tmp_path) as archive:
+        archive.add(ARCHS[:8], Counting())
+        index = archive.folder / "index.jsonl"
+    content = index.read_bytes() + damage
+    index.write_bytes(content)
+    with pytest.raises(NasError, match=r"index\.jsonl:2: damaged .*remove"):
+        opened(tmp_path)
+    assert index.read_bytes() == content
+
+
 def test_rows_that_are_missing_are_told(tmp_path: Path) -> None:
     with opened(tmp_path) as archive:
         archive.add(ARCHS[:8], Counting())

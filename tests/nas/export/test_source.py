@@ -261,3 +261,19 @@ def test_a_module_that_cannot_be_written_out_is_named(monkeypatch: pytest.Monkey
     space = own_space(monkeypatch, "Looks")
     with pytest.raises(NasError, match=r"Looks\.forward cannot be written out as Python"):
         source(space, (1, 1, 0))
+
+
+HOSTILE = ('"""\nimport os\nos.abort()\n"""', '\\"""\nx = 1', '"', "\\", "'''")
+
+
+@pytest.mark.parametrize("code", HOSTILE)
+def test_words_of_a_run_folder_cannot_write_code(code: str) -> None:
+    space = SPACES["nats_sss"]
+
+    def statements(words: str) -> list[str]:
+        about = About(words, words, words, words, words, words)
+        text = module_source(space, "8:8:8:8:8", about, num_classes=10, in_chans=3, resolution=32)
+        return [type(node).__name__ for node in ast.walk(ast.parse(text))]
+
+    assert statements(code.replace("\n", " ")) == statements("harmless")
+    assert statements(code) == statements("harmless")
