@@ -85,7 +85,9 @@ def export(
         untrained=untrained,
     )  # fmt: skip
     if not quiet:
-        note(f"{chosen.arch}: {model.costs}, for {model.num_classes} classes")
+        shape = f"{model.in_chans}x{model.resolution}x{model.resolution}"
+        note(chosen.arch)
+        note(f"{model.costs}, {model.num_classes} classes, images of {shape}")
         note(chosen.origin)
         if model.left_out:
             note(model.left_out_text)
@@ -108,7 +110,7 @@ def export(
     if json_ != "-":
         rows = [(_size(each.path), each.check, str(each.path)) for each in written]
         emit_table(
-            ["size", "checked on random images, as a share of the spread of logits", "file"], rows
+            ["size", "logits of random images, off by a share of their spread", "file"], rows
         )
 
 

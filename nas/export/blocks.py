@@ -189,7 +189,8 @@ class Blocks:
 
         hooks = [each.register_forward_hook(note, with_kwargs=True) for each in network.modules()]
         try:
-            network(batch)
+            with torch.no_grad():
+                network(batch)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -547,8 +548,3 @@ def _head(expr: Expr) -> Expr:
     if flat(expr).startswith("nn.Linear(") and "num_classes" in flat(expr):
         return Joined((expr, " if num_classes else nn.Identity()"))
     return expr
-
-
-def meta_images(in_chans: int, resolution: int) -> Tensor:
-    """Return a batch without numbers."""
-    return torch.empty((2, in_chans, resolution, resolution), device="meta")

@@ -25,6 +25,7 @@ BEST = "best.safetensors"  # of a run folder
 FORMAT = 1
 _YAML = (".yaml/", ".yml/")
 _SHOWN = 3  # names in a message
+_PROBED = (32, 64, 128, 256)  # pixels
 
 
 def create_model(
@@ -208,25 +209,38 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "one number"
 
 
+def probe(network: nn.Module, in_chans: int) -> Tensor:
+    """Return the smallest image that a network in evaluation mode can run on, ``(1, C, H, W)``.
+
+    Raises:
+        NasError: It runs on none.
+    """
+    reason = ""
+    for size in _PROBED:
+        image = torch.zeros((1, in_chans, size, size))
+        try:
+            with torch.no_grad():
+                network(image)
+        except (RuntimeError, ValueError) as error:
+            reason = reason or str(error).splitlines()[0]
+        else:
+            return image
+    raise NasError(f"the network cannot run on images of {_PROBED[0]} pixels: {reason}")
+
+
 def dead_modules(network: nn.Module, in_chans: int) -> list[str]:
     """Return the modules with weights whose results the logits do not depend on.
 
     Stem, body and head of a network are never among them, nor what changes the shape of maps: in
     the place of a dead module stands a copy, and the network has to run with it.
     """
-    shadow = copy.deepcopy(network).to("meta").train()
+    shadow = copy.deepcopy(network).eval()
     results: dict[str, Tensor] = {}
     for name, module in shadow.named_modules():
         if "." in name and any(True for _ in module.parameters()):
             module.register_forward_hook(_noting(results, name))
-    try:
-        with torch.enable_grad():
-            total = shadow(torch.empty((2, in_chans, 64, 64), device="meta")).sum()
-    except (RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise NasError(
-            f"the network cannot run on shapes alone (torch's meta device): {reason}"
-        ) from None
+    with torch.enable_grad():
+        total = shadow(probe(shadow, in_chans)).sum()
     grown = {name: result for name, result in results.items() if result.requires_grad}
     if not grown:
         return []
@@ -249,6 +263,11 @@ def _noting(results: dict[str, Tensor], name: str) -> Any:  # noqa: ANN401 - tor
 def without_dead(network: nn.Module, in_chans: int) -> list[str]:
     """Take out what the logits do not depend on, in place, and return the names of it."""
     dead = dead_modules(network, in_chans)
-    for name in dead:
-        network.set_submodule(name, nn.Identity())
+    take_out(network, dead)
     return dead
+
+
+def take_out(network: nn.Module, names: list[str]) -> None:
+    """Put a copy in the place of some modules."""
+    for name in names:
+        network.set_submodule(name, nn.Identity())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-import torch
+from torch import nn
 
-from nas.export.blocks import Blocks, class_lines, meta_images
-from nas.export.models import without_dead
+from nas.export.blocks import Blocks, class_lines
+from nas.export.models import dead_modules, probe, take_out
+from nas.seeds import seeded_torch
 from spaces import Space
 
 _TEXT = 96  # columns of the docstring's paragraphs
@@ -35,9 +36,7 @@ class About:
     version: str
 
 
-def module_source(
-    space: Space, arch: str, about: About, *, num_classes: int, in_chans: int, resolution: int
-) -> str:
+def module_source(space: Space, arch: str, about: About, *, num_classes: int, in_chans: int) -> str:
     """Return the text of the module.
 
     Args:
@@ -46,20 +45,21 @@ def module_source(
         about: What stands in its docstring.
         num_classes: Default of its argument.
         in_chans: Default of its argument.
-        resolution: Height and width of images that it is traced with.
 
     Raises:
         NasError: A module of the user's own cannot be written as code.
     """
     # Two settings that differ in both: what differs between the networks follows from them.
     classes, channels = (11, 29), (in_chans, in_chans + 2)
-    networks = []
-    for number, chans in zip(classes, channels, strict=True):
-        with torch.device("meta"):
+    networks: list[nn.Module] = []
+    with seeded_torch(0, "export", "source"):  # any weights; the global generator is left alone
+        for number, chans in zip(classes, channels, strict=True):
             network = space.build(space.from_str(arch), num_classes=number, in_chans=chans)
-        without_dead(network, chans)
-        networks.append(network.train())
-    images = [meta_images(chans, resolution) for chans in channels]
+            networks.append(network.eval())
+    dead = dead_modules(networks[0], channels[0])
+    for network in networks:
+        take_out(network, dead)
+    images = [probe(net, chans) for net, chans in zip(networks, channels, strict=True)]
     blocks = Blocks(networks, images, {"num_classes": classes, "in_chans": channels})
     code: list[str] = []
     for block in blocks.all:

@@ -11,12 +11,9 @@ import ast
 import inspect
 import operator
 import re
-import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
@@ -116,29 +113,28 @@ def _shorter(body: list[str]) -> list[str]:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, inlined: Callable[[nn.Module], bool]) -> None:
+    """Traces, and keeps the local variables of ``forward`` as they are at its last operation.
+
+    Attributes:
+        variables: They, by name.
+    """
+
+    def __init__(self, module: nn.Module, inlined: Callable[[nn.Module], bool]) -> None:
         super().__init__()
+        self.variables: dict[str, Any] = {}
+        self._code = getattr(type(module).forward, "__code__", None)
         self._inlined = inlined
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not self._inlined(m)
 
-
-@contextmanager
-def _locals_of(method: Callable[..., object]) -> Iterator[dict[str, Any]]:
-    """Give the local variables that a function has when it returns."""
-    found: dict[str, Any] = {}
-    code, before = getattr(method, "__code__", None), sys.getprofile()
-
-    def look(frame: FrameType, event: str, arg: object) -> None:
-        if event == "return" and frame.f_code is code:
-            found.update(frame.f_locals)
-
-    sys.setprofile(look)
-    try:
-        yield found
-    finally:
-        sys.setprofile(before)
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:  # noqa: ANN401 - as torch's
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code is not self._code:
+            frame = frame.f_back
+        if frame is not None:
+            self.variables.update(frame.f_locals)
+        return super().create_node(*args, **kwargs)
 
 
 class _Shapes(fx.Interpreter):
@@ -172,17 +168,18 @@ def traced(
     """
     what = type(module).__qualname__
     try:
-        with _locals_of(type(module).forward) as variables:
-            graph = _Tracer(inlined).trace(module)
+        tracer = _Tracer(module, inlined)
+        graph = tracer.trace(module)
         code = fx.GraphModule(module, graph)
         graph.eliminate_dead_code()
-        _Shapes(code).run(*inputs)
+        with torch.no_grad():
+            _Shapes(code).run(*inputs)
     except Exception as error:  # noqa: BLE001 - whatever the module's code makes of the tracer
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NasError(
             f"{what}.forward cannot be written out as Python: torch.fx cannot trace it: {reason}"
         ) from None
-    return _Writer(module, graph, _value_names(variables)).written()
+    return _Writer(module, graph, _value_names(tracer.variables)).written()
 
 
 def _value_names(variables: dict[str, Any]) -> dict[fx.Node, tuple[str, bool]]:
