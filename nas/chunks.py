@@ -9,8 +9,9 @@ tried, and the halves of those, until the architecture is alone that ends worker
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from nas.proxies.base import Conditions, ProxyError, ProxySpec, score_batch
+from nas.seeds import generator
 from nas.workers import WorkerLost, Workers
 from spaces.base import Arch, Space
 from spaces.errors import InvalidArch, NasError
@@ -198,7 +200,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def answer(
-    question: Question, archs: Sequence[Arch], size: int, workers: Workers
+    question: Question,
+    archs: Sequence[Arch],
+    size: int,
+    workers: Workers,
+    known: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[tuple[list[int], list[list[Finding]]]]:
     """Begin to answer a question, and return an iterator over what is known so far.
 
@@ -207,6 +213,9 @@ def answer(
         archs: Distinct, in the order in which they are begun.
         size: Architectures of a chunk.
         workers: Who answers.
+        known: For a cache that other processes use, too: asked, just before a chunk is begun,
+            whether somebody has answered it in the meantime. Every process goes through the chunks
+            in an order of its own then, so that those that ask the same share the work.
 
     Returns:
         Places in ``archs``, and for each proxy a finding for each of these places; chunk by chunk,
@@ -216,35 +225,60 @@ def answer(
     places = [list(everyone[start : start + size]) for start in range(0, len(archs), size)]
     if not question.runs_networks:
         return ((some, question([archs[i] for i in some])) for some in places)
-    return _settled(question, archs, places, workers)
+    if known is not None and places:
+        order = generator(os.getpid(), "chunks").permutation(len(places))
+        places = [places[i] for i in order.tolist()]
+    asking = _Asking(question, archs, workers, known or (lambda some: False))
+    return asking.outcomes(places)
 
 
-def _settled(
-    question: Question, archs: Sequence[Arch], places: Sequence[list[int]], workers: Workers
-) -> Iterator[tuple[list[int], list[list[Finding]]]]:
-    def begin(some: Sequence[list[int]]) -> Iterator[tuple[int, Any]]:
-        chunks = [[archs[i] for i in each] for each in some]
-        return workers.start(question, chunks, threads=_threads(question))
+@dataclass(frozen=True)
+class _Asking:
+    """One question on its way to workers."""
 
-    begun = begin(places)  # now, not when the first result is asked for
+    question: Question
+    archs: Sequence[Arch]
+    workers: Workers
+    known: Callable[[list[int]], bool]
 
-    def outcomes() -> Iterator[tuple[list[int], list[list[Finding]]]]:
-        rounds = deque([(begun, list(places))])
+    def outcomes(
+        self, places: Sequence[list[int]]
+    ) -> Iterator[tuple[list[int], list[list[Finding]]]]:
+        """Begin now, not when the first result is asked for."""
+        return self._settled(deque([self._begin(places)]))
+
+    def _begin(
+        self, places: Sequence[list[int]]
+    ) -> tuple[Iterator[tuple[int, Any]], list[list[int]]]:
+        """Return what comes of chunks by number, and the places of each that was begun."""
+        begun: list[list[int]] = []
+
+        def chunks() -> Iterator[list[Arch]]:
+            for some in places:
+                if not self.known(some):
+                    begun.append(some)
+                    yield [self.archs[i] for i in some]
+
+        threads = _threads(self.question) if len(places) > 1 else 1
+        return self.workers.start(self.question, chunks(), threads=threads), begun
+
+    def _settled(
+        self, rounds: deque[tuple[Iterator[tuple[int, Any]], list[list[int]]]]
+    ) -> Iterator[tuple[list[int], list[list[Finding]]]]:
         while rounds:
-            running, some = rounds.popleft()
+            running, places = rounds.popleft()
             suspects: list[list[int]] = []
             for number, found in running:
+                some = places[number]
                 if not isinstance(found, WorkerLost):
-                    yield some[number], found
-                elif len(some[number]) == 1:
-                    yield some[number], question.all_alike(Finding(str(found), lasting=False))
+                    yield some, found
+                elif len(some) == 1:
+                    yield some, self.question.all_alike(Finding(str(found), lasting=False))
                 else:
-                    half = (len(some[number]) + 1) // 2
-                    suspects += [some[number][:half], some[number][half:]]
+                    half = (len(some) + 1) // 2
+                    suspects += [some[:half], some[half:]]
             if suspects:
-                rounds.append((begin(suspects), suspects))
-
-    return outcomes()
+                rounds.append(self._begin(suspects))
 
 
 def _threads(question: Question) -> int:

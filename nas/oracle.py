@@ -442,11 +442,21 @@ class Oracle:
         keys = list(new)
         if question.own is None:  # neighbours in this order share more of their networks
             keys.sort(key=new.__getitem__)
-        size = self.chunk_size(asked)
-        found = answer(question, [new[key] for key in keys], size, self.workers)
-        return (
-            self._remember([keys[i] for i in places], findings) for places, (findings,) in found
+        late: dict[str, float | str] = {}
+        found = answer(
+            question,
+            [new[key] for key in keys],
+            self.chunk_size(asked),
+            self.workers,
+            _looking(self.cache, lambda places: [keys[i] for i in places], late),
         )
+
+        def remembered() -> Iterator[dict[str, float | str]]:
+            for places, (findings,) in found:
+                yield self._remember([keys[i] for i in places], findings)
+            yield late
+
+        return remembered()
 
     def _join_new(
         self, spec: ProxySpec, new: Mapping[str, Arch]
@@ -457,6 +467,24 @@ class Oracle:
     def _remember(self, keys: Sequence[str], findings: Sequence[Finding]) -> dict[str, float | str]:
         self.n_evaluations += len(keys)
         return _put(self.cache, dict(zip(keys, findings, strict=True)))
+
+
+def _looking(
+    cache: Cache, keys_of: Callable[[list[int]], list[str]], late: dict[str, float | str]
+) -> Callable[[list[int]], bool] | None:
+    """Return what tells whether another process has answered; its answers go into ``late``."""
+    if isinstance(cache, MemoryCache):  # nobody else's
+        return None
+
+    def look(places: list[int]) -> bool:
+        keys = keys_of(places)
+        found = cache.get_many(keys)
+        if len(found) < len(keys):
+            return False
+        late.update(found)
+        return True
+
+    return look
 
 
 def _put(cache: Cache, found: Mapping[str, Finding]) -> dict[str, float | str]:
@@ -503,7 +531,10 @@ def score_together(
     question = Question(space, tuple(specs), conditions)
     size = batch_size or (question.chunk_size(len(archs)) if missing else 1)
     done = 0
-    for some, table in answer(question, missing, size, workers or Here()):
+    look = _looking(
+        cache, lambda some: [row[places[missing[i]]] for row in keys for i in some], known
+    )
+    for some, table in answer(question, missing, size, workers or Here(), look):
         new = {
             row[places[missing[i]]]: finding
             for row, findings in zip(keys, table, strict=True)

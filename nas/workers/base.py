@@ -8,7 +8,7 @@ on how many workers there are nor on which; so neither does what comes out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -38,7 +38,7 @@ class Workers(ABC):
     def start(
         self,
         function: Callable[[C], R],
-        chunks: Sequence[C],
+        chunks: Iterable[C],
         *,
         threads: int = 1,
         tell: Callable[[Any], object] | None = None,
@@ -47,7 +47,8 @@ class Workers(ABC):
 
         Args:
             function: Says all that the chunks have in common. It keeps to one thread.
-            chunks: In the order in which they are begun.
+            chunks: In the order in which they are begun; each is drawn when there is a hand free,
+                or soon will be.
             threads: In this process, how many chunks may be worked on side by side.
             tell: Hears, in this process, what :func:`nas.workers.inside.tell` is given in a worker.
 
@@ -78,12 +79,12 @@ class Here(Workers):
     def start(
         self,
         function: Callable[[C], R],
-        chunks: Sequence[C],
+        chunks: Iterable[C],
         *,
         threads: int = 1,
         tell: Callable[[Any], object] | None = None,
     ) -> Iterator[Outcome[R]]:
-        if min(threads, len(chunks)) < 2:
+        if threads < 2:
             return ((number, function(chunk)) for number, chunk in enumerate(chunks))
         from nas.workers.threads import side_by_side  # late: it loads torch
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -97,7 +97,7 @@ class Processes(RemoteWorkers):
     def start(
         self,
         function: Callable[[C], R],
-        chunks: Sequence[C],
+        chunks: Iterable[C],
         *,
         threads: int = 1,
         tell: Callable[[Any], object] | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -51,7 +51,7 @@ class RemoteWorkers(Workers):
     def start(
         self,
         function: Callable[[C], R],
-        chunks: Sequence[C],
+        chunks: Iterable[C],
         *,
         threads: int = 1,
         tell: Callable[[Any], object] | None = None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -13,7 +14,7 @@ R = TypeVar("R")
 
 
 def side_by_side(
-    function: Callable[[C], R], chunks: Sequence[C], threads: int
+    function: Callable[[C], R], chunks: Iterable[C], threads: int
 ) -> Iterator[tuple[int, R]]:
     """Yield numbers of chunks and their results, as they come, of as many at a time as threads.
 
@@ -22,12 +23,20 @@ def side_by_side(
     anything else runs on the machine. The results do not depend on the number of threads.
     """
     before = torch.get_num_threads()
-    count = min(threads, len(chunks))
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    rest = iter(enumerate(chunks))
+    running: dict[Future[R], int] = {}
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        futures = {pool.submit(function, chunk): number for number, chunk in enumerate(chunks)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        free = threads
+        while True:
+            for number, chunk in islice(rest, free):
+                running[pool.submit(function, chunk)] = number
+            if not running:
+                return
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            free = len(done)
+            for future in done:
+                yield running.pop(future), future.result()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # part of the setting is the process's, not the thread's

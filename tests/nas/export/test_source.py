@@ -274,7 +274,7 @@ def test_words_of_a_run_folder_cannot_write_code(code: str) -> None:
 
     def statements(words: str) -> list[str]:
         about = About(words, words, words, words, words, words)
-        text = module_source(space, "8:8:8:8:8", about, num_classes=10, in_chans=3, resolution=32)
+        text = module_source(space, "8:8:8:8:8", about, num_classes=10, in_chans=3)
         return [type(node).__name__ for node in ast.walk(ast.parse(text))]
 
     assert statements(code.replace("\n", " ")) == statements("harmless")
