@@ -4,8 +4,9 @@ A key says everything that a score depends on (see :class:`nas.oracle.Oracle`), 
 changes and never goes stale; it is only ever added. That is what makes resume a replay: a search
 that was killed asks the same questions again and finds the answers here.
 
-The file is in WAL mode: readers do not wait for a writer. WAL needs memory shared between the
-processes, so the file belongs on a local disk, not on a network share.
+On a local disk the file is in WAL mode: readers do not wait for a writer. WAL needs memory that the
+processes share, so on a disk of another machine the file is in SQLite's older mode, which needs
+nothing but locks, and is slower.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ SCHEMA = 1
 BUSY_SECONDS = 30.0  # how long a process waits for another one's transaction
 _VARIABLES = 500  # values per SELECT; old SQLite builds allow 999
 
+#: File systems on disks of other machines, as Linux names them; those in user space count, too.
+_SHARED = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs"),
+    *("glusterfs", "ocfs2", "gfs2", "pvfs2", "orangefs", "virtiofs"),
+}
+
 _TABLE = """
 CREATE TABLE scores (
     key TEXT PRIMARY KEY,  -- sha256, hexadecimal
@@ -50,17 +57,20 @@ class Store:
     threads, and across a fork. A store that was closed connects again when it is next used.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, shared_disk: bool | None = None) -> None:
         """Open or make the file.
 
         Args:
             path: The file; by custom ``scores.sqlite`` in a run folder.
+            shared_disk: Whether its disk is one of another machine; None looks it up (on Linux;
+                elsewhere it is taken for a local one).
 
         Raises:
             NasError: The file belongs to another program, is damaged, was written by a newer
                 version, or cannot be made here.
         """
         self.path = Path(path)
+        self._shared_disk = is_on_shared_disk(self.path) if shared_disk is None else shared_disk
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
         self._finalizer: weakref.finalize[..., Store] | None = None
@@ -184,12 +194,12 @@ class Store:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         empty = self._is_empty(connection)  # before anything is written to a file that is not ours
-        _use_wal(connection)
+        _use_journal(connection, "DELETE" if self._shared_disk else "WAL")
         connection.execute("PRAGMA trusted_schema = OFF")  # nor what a column's default calls
         # NORMAL: a killed process loses nothing, for the log is in the system's hands; a power
         # cut may lose the last batches, which are scored again. FULL would wait for the disk at
-        # every batch and buy only that.
-        connection.execute("PRAGMA synchronous = NORMAL")
+        # every batch and buy only that. Without WAL, NORMAL may damage the file.
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._shared_disk else 'NORMAL'}")
         if empty:
             with _transaction(connection):
                 if self._is_empty(connection):  # another process may have been faster
@@ -262,8 +272,29 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL, which is remembered in the file.
+def is_on_shared_disk(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Tell whether a file is, or would be, on a disk of another machine.
+
+    Args:
+        path: Of the file.
+        mounts: Where the system says what is mounted where; without it every disk is local.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    where = path.absolute().resolve()
+    found, longest = "", -1
+    for line in lines:
+        _, point, kind, *_ = line.split(" ")
+        place = Path(point.encode().decode("unicode_escape"))  # a space is written as \\040
+        if where.is_relative_to(place) and len(place.parts) >= longest:
+            found, longest = kind, len(place.parts)
+    return found in _SHARED or found.startswith("fuse.")
+
+
+def _use_journal(connection: sqlite3.Connection, mode: str) -> None:
+    """Switch to a mode, which is remembered in the file.
 
     SQLite does not wait for a lock here, whatever the timeout, so two processes that make the
     file together need this loop.
@@ -271,7 +302,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_mode = {mode}")
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import nas.store
 from nas.oracle import MemoryCache
-from nas.store import APPLICATION_ID, SCHEMA, Store
+from nas.store import APPLICATION_ID, SCHEMA, Store, is_on_shared_disk
 from spaces.errors import NasError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -266,3 +266,40 @@ store.put_many({"parent again": 3.0})
 assert len(store) == 3
 """
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=CHECKOUT, check=True)
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/local ext4 rw 0 0
+me@there: /mnt/far\\040away fuse.sshfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "shared"),
+    [
+        ("/var/scores.sqlite", False),
+        ("/home/me/runs/scores.sqlite", True),
+        ("/home/local/scores.sqlite", False),
+        ("/homes/scores.sqlite", False),
+        ("/mnt/far away/scores.sqlite", True),
+    ],
+)
+def test_a_disk_of_another_machine_is_known(path: str, shared: bool, tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert is_on_shared_disk(Path(path), mounts) is shared
+    assert is_on_shared_disk(Path(path), tmp_path / "none") is False
+
+
+@pytest.mark.parametrize(("shared", "mode"), [(False, "wal"), (True, "delete")])
+def test_the_log_suits_the_disk(shared: bool, mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "scores.sqlite"
+    with Store(path, shared_disk=shared) as store:
+        store.put_many({"a": 1.0, "b": "no"})
+        with Store(path, shared_disk=shared) as other:
+            assert other.get_many(["a", "b"]) == {"a": 1.0, "b": "no"}
+        with closing(sqlite3.connect(path)) as plain:
+            found = plain.execute("PRAGMA journal_mode").fetchone()
+    assert found == (mode,)
