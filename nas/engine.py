@@ -37,7 +37,7 @@ from nas.store import Store
 from nas.workers import DEFAULT_EXECUTOR, Workers, make_workers
 from searchers import STRATEGIES
 from searchers.base import Candidate, Strategy, StrategyInfo
-from spaces.base import Arch, Space
+from spaces.base import Arch, Population, Space
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
@@ -129,32 +129,34 @@ def search(
     sign = oracle.sign if objectives is None else objectives.each[0].sign
     number = asked_for = 0
     best: float | None = None
-    open_: deque[tuple[list[Candidate], Callable[[], list[Verdict]]]] = deque()
-    began = time.perf_counter()
+    open_: deque[tuple[list[Candidate], list[Arch], Population, Callable[[], list[Verdict]]]]
+    open_ = deque()
     while True:
+        began = time.perf_counter()
         while asked_for < budget and len(open_) <= ahead:
             asked = strategy.ask(min(batch, budget - asked_for))
             if not asked:
                 budget = asked_for
                 break
             asked_for += len(asked)
-            open_.append((asked, oracle.begin([candidate.arch for candidate in asked])))
+            archs = [candidate.arch for candidate in asked]
+            population = oracle.population(archs)
+            open_.append((asked, archs, population, oracle.begin(archs, population)))
         if not open_:
             return
-        asked, finish = open_.popleft()
-        archs = [candidate.arch for candidate in asked]
+        asked, archs, population, finish = open_.popleft()
         verdicts = finish()
         found = _findings(archs, verdicts, objectives)
-        costs = oracle.costs(archs)
-        measured = _measured(archs, limits, quantities)
+        costs = oracle.costs(population)
+        params, flops = costs.params.tolist(), costs.flops.tolist()
+        measured = _measured(population, limits, quantities)
         strategy.tell(
             [
                 (candidate.id, _told(each, sign, objectives))
                 for candidate, each in zip(asked, found, strict=True)
             ]
         )
-        now = time.perf_counter()
-        seconds, began = (now - began) / len(asked), now
+        seconds = (time.perf_counter() - began) / len(asked)
         for place, arch in enumerate(archs):
             each = found[place]
             score = each[0] if isinstance(each, tuple) else None
@@ -171,8 +173,8 @@ def search(
                 error=each if isinstance(each, str) else None,
                 seconds=seconds,
                 cached=verdicts[place].cached,
-                params=int(costs.params[place]),
-                flops=int(costs.flops[place]),
+                params=params[place],
+                flops=flops[place],
                 best=best,
                 measures=measures,
             )
@@ -198,12 +200,11 @@ def _told(
 
 
 def _measured(
-    archs: list[Arch], limits: CostLimits | None, quantities: Quantities | None
+    population: Population, limits: CostLimits | None, quantities: Quantities | None
 ) -> dict[str, list[float]]:
     """Return the limited costs that a trial does not hold anyway, by name."""
     if limits is None or quantities is None:
         return {}
-    population = np.asarray(archs, dtype=np.int64)
     names = [name for name in limits.names if name not in COUNTED]
     return {name: quantities.of(name, population).tolist() for name in names}
 

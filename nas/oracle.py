@@ -292,15 +292,21 @@ class Oracle:
         """
         return self.begin(archs)()
 
-    def begin(self, archs: Sequence[Arch]) -> Callable[[], list[Verdict]]:
+    def begin(
+        self, archs: Sequence[Arch], population: Population | None = None
+    ) -> Callable[[], list[Verdict]]:
         """Have workers begin to judge architectures; what is returned waits for the verdicts.
+
+        Args:
+            archs: Whom.
+            population: The same as :meth:`population` returned them.
 
         Raises:
             InvalidArch: A member of ``archs`` is no architecture of the space.
         """
         if not archs:
             return list
-        judged = self._as_scored(archs)
+        judged = self._as_scored(archs, population)
         keys = [self.key(arch) for arch in judged]
         by_key = dict(zip(keys, judged, strict=True))  # in the order of asking, no key twice
         known = self.cache.get_many(list(by_key))
@@ -387,10 +393,10 @@ class Oracle:
             workers=self.workers,
         )
 
-    def costs(self, archs: Sequence[Arch]) -> Costs:
+    def costs(self, archs: Sequence[Arch] | Population) -> Costs:
         """Count parameters and multiply-accumulates at the classes and resolution of the search."""
         return self.space.costs(
-            self._population(archs),
+            archs if isinstance(archs, np.ndarray) else self.population(archs),
             num_classes=self.conditions.num_classes,
             resolution=self.conditions.resolution,
         )
@@ -410,7 +416,7 @@ class Oracle:
         texts = [self.text(arch) for arch in archs]
         return [i for _, _, _, i in sorted(zip(second, params, texts, ties, strict=True))]
 
-    def _population(self, archs: Sequence[Arch]) -> Population:
+    def population(self, archs: Sequence[Arch]) -> Population:
         """Return ``archs`` as an array ``(N, D)``; refuse what is no architecture."""
         try:
             population = np.array(archs, dtype=np.int64)
@@ -425,11 +431,16 @@ class Oracle:
             raise InvalidArch(f"{self.space.name}: expected tuples of integers, got {archs!r}")
         return population
 
-    def _as_scored(self, archs: Sequence[Arch]) -> list[Arch]:
-        population = self._population(archs)
-        if self._judge.of_function:
-            population = self.space.canonicalise(population)
-        return [tuple(row) for row in population.tolist()]
+    def _as_scored(
+        self, archs: Sequence[Arch], population: Population | None = None
+    ) -> Sequence[Arch]:
+        checked = self.population(archs) if population is None else population
+        if not self._judge.of_function:
+            return [tuple(row) for row in checked.tolist()]
+        canonical = self.space.canonicalise(checked)
+        if population is not None and np.array_equal(canonical, population):
+            return archs  # as a strategy asks
+        return [tuple(row) for row in canonical.tolist()]
 
     def _score_new(self, new: Mapping[str, Arch], asked: int) -> Iterator[dict[str, float | str]]:
         """Begin to score, and return what is known now, chunk by chunk, remembered by the cache."""

@@ -523,6 +523,8 @@ class Strategy(ABC):
 
     def _scores(self, id_: int, score: float | Sequence[float]) -> tuple[float, ...]:
         """Return the score, or scores, of one answer as a tuple of finite numbers."""
+        if type(score) is float and math.isfinite(score) and self._n_objectives == 1:
+            return (score,)
         scores = tuple(score) if isinstance(score, Sequence) else (score,)
         if len(scores) != self._n_objectives:
             raise InvalidAnswer(
