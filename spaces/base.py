@@ -110,12 +110,14 @@ class Space(ABC):
         Raises:
             InvalidArch: No integers, wrong length, or a value out of range.
         """
-        if type(arch) is tuple and len(arch) == len(self.dimensions):  # what it nearly always is
-            for value, size in zip(arch, self.dimensions, strict=True):
-                if type(value) is not int or not 0 <= value < size:
-                    break
-            else:
-                return arch
+        if (  # what it nearly always is; without a loop of Python's own
+            type(arch) is tuple
+            and len(arch) == len(self.dimensions)
+            and set(map(type, arch)) == {int}
+            and min(arch) >= 0
+            and all(map(operator.lt, arch, self.dimensions))
+        ):
+            return arch
         try:
             values = tuple(operator.index(value) for value in arch)
         except TypeError:  # a text, a fraction, no sequence at all: int() would take some of them

@@ -86,11 +86,11 @@ _PLACES_OF_PAIRS = tuple(
 )
 
 
-@cache
-def _node_text(number: int, pair: int, one: int, two: int) -> str:
-    """Return how a node's two edges are written."""
-    a, b = PAIRS[number][pair]
-    return f"({_NAMES[one]!r}, {a}), ({_NAMES[two]!r}, {b})"
+#: For each node, how its two edges are written, by its three choices in one number.
+_NODE_TEXTS = tuple(
+    [f"({one!r}, {a}), ({two!r}, {b})" for (a, b), one, two in product(pairs, _NAMES, _NAMES)]
+    for pairs in PAIRS
+)
 
 
 class Place(NamedTuple):
@@ -157,7 +157,12 @@ class Darts(ProductSpace):
         texts = []
         for start, cell in zip((0, _CELL), CELLS, strict=True):
             chosen = valid[start : start + _CELL]
-            nodes = (_node_text(i, *chosen[_NODE * i : _NODE * (i + 1)]) for i in range(len(NODES)))
+            nodes = [
+                written[(pair * len(OPERATIONS) + one) * len(OPERATIONS) + two]
+                for written, pair, one, two in zip(
+                    _NODE_TEXTS, chosen[::_NODE], chosen[1::_NODE], chosen[2::_NODE], strict=True
+                )
+            ]
             texts.append(f"{cell}=[{', '.join(nodes)}], {cell}_concat={CONCAT}")
         return f"Genotype({', '.join(texts)})"
 

@@ -3,14 +3,17 @@
 import csv
 import json
 import runpy
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.benchmark import Truth
 from nas.drawing import draw_scores
-from nas.engine import Result
+from nas.engine import Result, Trial
 from nas.recipe import Recipe, parse_recipe
 from nas.report import (
     CACHE,
@@ -181,3 +184,36 @@ def test_pictures_of_odd_searches_are_drawn(tmp_path: Path) -> None:
         draw_arch(space, space.sample(np.random.default_rng(0)), "caption").savefig(
             tmp_path / "a.png"
         )
+
+
+WRITTEN = st.characters(codec="utf-8") | st.sampled_from(',"\n\r')
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(WRITTEN, max_size=8),
+            st.none() | st.text(WRITTEN, max_size=8),
+            st.floats() | st.none(),
+        ),
+        max_size=4,
+    )
+)
+def test_trials_are_read_as_they_were_written(rows: list[tuple[str, str | None, float]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trials.csv"
+        trials = [
+            Trial(number=number, arch=(0,), text=text, score=score, error=error, seconds=0.5,
+                  cached=False, params=3, flops=4, best=score, measures={"m": 0.1})
+            for number, (text, error, score) in enumerate(rows)
+        ]  # fmt: skip
+        with TrialWriter(path, ["m", "none"]) as writer:
+            for trial in trials:
+                writer(trial)
+        with path.open(newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+    for row, trial in zip(found, trials, strict=True):
+        assert row["arch"] == trial.text
+        assert row["error"] == (trial.error or "")
+        assert row["score"] == row["best"] == ("" if trial.score is None else str(trial.score))
+        assert (row["number"], row["m"], row["none"]) == (str(trial.number), "0.1", "")
