@@ -52,4 +52,4 @@ def fail_when(monkeypatch: pytest.MonkeyPatch, reason: str, every: int) -> None:
             for _ in specs
         ]
 
-    monkeypatch.setattr("nas.oracle.score_batch", score)
+    monkeypatch.setattr("nas.chunks.score_batch", score)

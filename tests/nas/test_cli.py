@@ -145,7 +145,7 @@ def test_a_search_in_which_everything_fails_says_why(
         return [[ProxyError("too tired")] * len(archs) for _ in specs]
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nas.oracle.score_batch", fail)
+    monkeypatch.setattr("nas.chunks.score_batch", fail)
     done = CliRunner().invoke(app, [*QUICK, "budget=2", "--json", "-"])
     assert done.exit_code == 2
     assert "nothing found: all 2 trials failed: 2 x " in done.stderr
