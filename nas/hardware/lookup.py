@@ -63,6 +63,7 @@ class LookupLatency:
 
     Attributes:
         space: Name of the space that it holds for.
+        revision: Of that space; another text of a space's file is another revision.
         device: What it was fitted on, for a person.
         measure: How the networks were timed.
         num_classes: Of the networks.
@@ -78,6 +79,7 @@ class LookupLatency:
     """
 
     space: str
+    revision: int
     device: str
     measure: MeasureOptions
     num_classes: int
@@ -104,6 +106,11 @@ class LookupLatency:
     def __call__(
         self, space: Space, population: Population, conditions: Conditions
     ) -> NDArray[np.float64]:
+        if space.name == self.space and space.revision != self.revision:
+            raise NasError(
+                f"latency: the look-up table was fitted to another version of {self.space}; fit it "
+                "again: nas latency --fit"
+            )
         asked = (space.name, conditions.num_classes, conditions.resolution)
         if asked != (self.space, self.num_classes, self.resolution):
             raise NasError(
@@ -224,6 +231,7 @@ def fit_to(
     off = 100 * np.abs(guessed / times[n:] - 1)
     return LookupLatency(
         space=space.name,
+        revision=space.revision,
         device=device_name(options.device),
         measure=options,
         num_classes=classes,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,6 +137,10 @@ def test_a_look_up_holds_for_what_it_was_fitted_on(tmp_path: Path) -> None:
     fitted = fit_to(NATS_TSS, rows, times, Conditions(), MeasureOptions(), check_on=2)
     with pytest.raises(NasError, match="holds for nats_tss, 10 classes, resolution 32; asked"):
         fitted(NATS_TSS, rows, Conditions(resolution=64))
+    changed = copy(NATS_TSS)
+    changed.revision = NATS_TSS.revision + 1  # as that of an own space whose file was edited
+    with pytest.raises(NasError, match="fitted to another version of nats_tss; fit it again"):
+        fitted(changed, rows, Conditions())
     with pytest.raises(NasError, match="a look-up table needs 4 networks to fit"):
         fit_to(NATS_TSS, rows[:5], times[:5], Conditions(), MeasureOptions(), check_on=2)
     other = tmp_path / "other.yaml"
