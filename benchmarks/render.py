@@ -562,7 +562,59 @@ def fast() -> str:
     return "\n".join([*lines, "", f"{row['images']:,} training images."])
 
 
+def scale() -> str:
+    """Return the tables of `scale.py`."""
+    found = load("scale")
+    lines = ["| who works | candidates a second | same trials as one process |", "|---|---|---|"]
+    for row in found["local"]:
+        who = f"{row['workers']} worker processes" if row["workers"] else "this process"
+        lines.append(f"| {who} | {row['per_second']:.0f} | {'yes' if row['same'] else 'NO'} |")
+    for row in found["cluster"]:
+        killed = row["killed_after"]
+        who = "Ray, three nodes of one processor on this machine"
+        who += "" if killed is None else f", one killed after {killed:,} candidates"
+        lines.append(f"| {who} | {row['per_second']:.0f} | {'yes' if row['same'] else 'NO'} |")
+    lines += ["", "| coordinator alone, DARTS | candidates a second, median (slowest tenth) |"]
+    lines[-1] += " memory, MB, after each tenth |"
+    lines.append("|---|---|---|")
+    for row in found["coordinator"]:
+        memory = ", ".join(f"{mark['megabytes']:.0f}" for mark in row["marks"])
+        lines.append(
+            f"| {row['strategy']}, {row['trials']:,} trials, batches of {row['batch']:,} | "
+            f"{row['per_second']:,.0f} ({row['slowest']:,.0f}) | {memory} |"
+        )
+    lines += ["", "| a chunk that costs nothing | chunks a second | coordinator, us a chunk |"]
+    lines.append("|---|---|---|")
+    for row in found["dispatch"]:
+        lines.append(
+            f"| {row['executor']} | {row['chunks_per_second']:,.0f} | "
+            f"{row['coordinator_us_per_chunk']:.0f} |"
+        )
+    lines += ["", "| simulated | workers | candidates a second | coordinator busy | 10^9 take |"]
+    lines.append("|---|---|---|---|---|")
+    for row in found["simulation"]:
+        lines.append(
+            f"| {row['executor']} | {row['workers']:,} | {row['per_second']:,.0f} | "
+            f"{100 * row['coordinator_busy']:.0f} % | {row['hours_for_1e9']:,.0f} h |"
+        )
+    return "\n".join([*lines, "", where(found["environment"])])
+
+
+def fuzz() -> str:
+    """Return how long every fuzz target ran."""
+    found = load("fuzz")
+    lines = ["| target | minutes | executions | runs that found a crash |", "|---|---|---|---|"]
+    for row in found["rows"]:
+        lines.append(
+            f"| `{row['target']}` | {row['minutes']:.0f} | {row['executions']:,} | "
+            f"{row['crashes']} |"
+        )
+    return "\n".join([*lines, "", f"{found['note'].capitalize()}."])
+
+
 TABLES = {
+    "scale": scale,
+    "fuzz": fuzz,
     "reproduced": reproduced,
     "jpeg": jpeg,
     "degenerate": degenerate,

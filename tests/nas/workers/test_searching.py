@@ -49,7 +49,9 @@ def test_the_toy_search_is_the_same_with_workers() -> None:
 )  # fmt: skip
 def test_every_number_of_workers_gives_the_same_bits(settings: dict[str, Any]) -> None:
     alone = Searcher(**settings).run()
-    others = [(count, "processes") for count in (1, 2, 4)] + [(2, "ray")] * RAY
+    others = [(2, "processes")]
+    if settings["proxy"] == "zero_shot":  # it takes every route at once
+        others = [(1, "processes"), *others, (4, "processes"), *[(2, "ray")] * RAY]
     for count, executor in others:
         found = Searcher(workers=count, executor=executor, **settings).run()
         assert found == alone, (count, executor)

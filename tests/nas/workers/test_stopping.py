@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 NAS = [sys.executable, "-c", "from nas.cli import main; main()", "search", "smoke"]
-SETTINGS = ["budget=300", "strategy=evolution", "proxy=synflow", "seed=3"]
+SETTINGS = ["budget=200", "strategy=evolution", "proxy=synflow", "seed=3"]
 
 # A command that takes its time to end: one signal is heard, two end it.
 SLOW_TO_END = """
@@ -53,8 +53,9 @@ def wait_for_trials(folder: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("how", "code", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 0)]
+)
 def test_a_stopped_search_ends_cleanly_and_goes_on(
     how: signal.Signals, code: int, workers: int, tmp_path: Path
 ) -> None:
