@@ -292,14 +292,17 @@ def checked_result(folder: Path, kind: type[SearchResult | TrainingResult]) -> d
         FileNotFoundError: There is none.
         ValueError: It lacks something; the text says what.
     """
-    value: dict[str, Any] = read_json(folder / RESULT)
+    value = read_json(folder / RESULT)
+    found: dict[str, Any] = value if isinstance(value, dict) else {}
     try:
-        kind.model_validate(value)
+        kind.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ValueError(f"there is no {place!r} in it") from None
         raise ValueError(f"{place}: {first['msg']}") from None
-    return value
+    return found
 
 
 def _rows(path: Path, *, missing: bool = False) -> list[dict[str, str]]:

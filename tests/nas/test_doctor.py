@@ -171,7 +171,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("entry", "text"),
     [
         ("x = doctors_plugin:X", "space 'x': RuntimeError: I am broken"),
-        ("x = nowhere_at_all:X", "cannot be loaded: No module named 'nowhere_at_all'"),
+        ("x = nowhere_at_all:X", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("x = spaces:Space", "is no Space, but ABCMeta"),
         ("x = spaces:NATS_TSS", "calls itself 'nats_tss'"),
     ],

@@ -84,7 +84,13 @@ def test_accuracy_is_trained_else_tabulated(tmp_path: Path) -> None:
     first, second = (row.arch for row in read_run(path).trials[:2])
     (path / "truth.csv").write_text(f"arch,value\n{first},91.5\n{second},92.5\n")
     (path / "training").mkdir()
-    trained = {"archs": [{"arch": second, "accuracy": 93.5}], "best": 0, "data": {}}
+    trained = {
+        "name": "training",
+        "archs": [{"number": 0, "arch": second, "accuracy": 93.5, "runs": []}],
+        "best": 0,
+        "data": {"name": "digits", "classes": ["0"], "shape": [1, 8, 8], "test": 9},
+        "recipe": {"space": "nats_tss", "archs": [{"arch": second}]},
+    }
     (path / "training" / "result.json").write_text(json.dumps(trained))
     study = to_optuna(path, url_of(tmp_path))
     told = [trial.user_attrs.get("accuracy") for trial in study.trials[:3]]

@@ -244,7 +244,7 @@ def test_no_run_no_page(tmp_path: Path, plain: Path) -> None:
     with pytest.raises(NasError, match="a table of this run cannot be read: KeyError"):
         write_page(broken)
     (broken / "result.json").write_text("[]")
-    with pytest.raises(NasError, match="not the result of a search: there is no 'top' in it"):
+    with pytest.raises(NasError, match="not the result of a search: there is no 'name' in it"):
         write_page(broken)
 
 
