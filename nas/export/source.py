@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from dataclasses import dataclass
 
@@ -98,5 +99,5 @@ def _docstring(about: About) -> str:
 
 
 def _quoted(text: str) -> str:
-    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    quoted = json.dumps(text, ensure_ascii=False)  # which is how Python writes it, too
     return quoted + ("  # noqa: E501" if len(quoted) > 80 else "")
