@@ -13,7 +13,17 @@ from nas.fitting import load_fit_recipe
 from nas.jobs import load_train_recipe
 from nas.recipe import load_recipe
 from nas.space_file import find_space
-from tests.docs.blocks import CHECKOUT, RUNS, SHOWS, Block, blocks_of, pages, run, stories, write_files
+from tests.docs.blocks import (
+    CHECKOUT,
+    RUNS,
+    SHOWS,
+    Block,
+    blocks_of,
+    pages,
+    run,
+    stories,
+    write_files,
+)
 
 #: Stories of about a second; all others are slow.
 FAST: set[str] = {"docs/pages/add/strategy.md#"}

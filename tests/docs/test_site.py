@@ -24,9 +24,9 @@ def broken(page: Path) -> list[str]:
             continue
         name, _, place = unquote(link).partition("#")
         file = page.parent / name if name else page
-        if not file.is_file():
-            found.append(link)
-        elif place and file.suffix == ".html" and f'id="{place}"' not in file.read_text("utf-8"):
+        if not file.is_file() or (
+            place and file.suffix == ".html" and f'id="{place}"' not in file.read_text("utf-8")
+        ):
             found.append(link)
     return found
 

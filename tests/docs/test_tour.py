@@ -26,7 +26,7 @@ def test_outputs_are_stored_and_name_no_machine() -> None:
     assert not silent
     assert '"output_type": "error"' not in text
     assert "/home/" not in text
-    assert "/tmp/" not in text  # noqa: S108 - looked for, not written to
+    assert "/tmp/" not in text
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """One protocol for searches and trainings: who listens hears the same numbers as the result has."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -21,7 +21,6 @@ from spaces.own_cell import OwnCellSpace, SizedCellSpace
 from tests.docs.blocks import blocks_of
 from tests.spaces.examples import SPACES_PAGE
 
-
 CHAIN = """
 name: edge
 stem: {width: 8, stride: 2}
