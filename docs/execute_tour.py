@@ -20,7 +20,7 @@ def executed(folder: Path) -> nbformat.NotebookNode:
     Raises:
         CellExecutionError: A cell failed.
     """
-    tour = nbformat.read(TOUR, as_version=4)
+    tour: nbformat.NotebookNode = nbformat.read(TOUR, as_version=4)
     NotebookClient(tour, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     for cell in tour.cells:
         cell.metadata.pop("execution", None)  # when each cell ran is nobody's business

@@ -53,9 +53,8 @@ def colours() -> str:
     """Return the colours of code, for a light and a dark page."""
     light = HtmlFormatter(style="default").get_style_defs(".codehilite")
     dark = HtmlFormatter(style="github-dark").get_style_defs('[data-bs-theme="dark"] .codehilite')
-    return (
-        f"{light}\n{dark}\ntable {{ display: block; overflow-x: auto }}\nimg {{ max-width: 100% }}"
-    )
+    narrow = "table { display: block; overflow-x: auto }\nimg { max-width: 100% }"
+    return f"{light}\n{dark}\n{narrow}\n"
 
 
 def notebook(content: dict[str, Any]) -> tuple[str, dict[str, bytes]]:

@@ -3,8 +3,8 @@
 A *story* is what stands under one heading of the second level. Its blocks are run in their order,
 in a folder of their own. A block whose first line is ``# NAME.yaml`` (or ``.py``, ``.toml``) is
 that file; a ``toml`` block with entry points makes an installed package of the story's modules, so
-that they are found as plugins. Other ``python`` blocks are programs, ``sh`` blocks are lines of a shell in
-which ``RUN`` is the newest run folder. ``console`` and ``text`` blocks show what came out.
+that they are found as plugins. Other ``python`` blocks are programs, ``sh`` blocks are lines of a
+shell in which ``RUN`` is the newest run folder. ``console`` and ``text`` blocks show output.
 
 ``<!-- not run: REASON -->`` before a block says why it cannot run here.
 """

@@ -24,9 +24,8 @@ def broken(page: Path) -> list[str]:
             continue
         name, _, place = unquote(link).partition("#")
         file = page.parent / name if name else page
-        if not file.is_file() or (
-            place and file.suffix == ".html" and f'id="{place}"' not in file.read_text("utf-8")
-        ):
+        inside = file.suffix == ".html" and bool(place)
+        if not file.is_file() or (inside and f'id="{place}"' not in file.read_text("utf-8")):
             found.append(link)
     return found
 
