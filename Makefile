@@ -2,7 +2,7 @@
 PYTHON ?= python
 DATA ?= ../shared/data
 
-.PHONY: check test slow bench pareto quality predictors schema
+.PHONY: check test slow docs tour bench pareto quality predictors schema
 
 check:  ## format, lint, types, fast tests
 	$(PYTHON) -m ruff format --check .
@@ -12,6 +12,12 @@ check:  ## format, lint, types, fast tests
 
 slow:  ## the slow tests only
 	$(PYTHON) -m pytest -q --slow -m slow
+
+docs:  ## the site, in build/docs; opens from disk
+	$(PYTHON) -m mkdocs build --strict -f docs/mkdocs.yml
+
+tour:  ## run the notebook and store what it shows
+	$(PYTHON) docs/execute_tour.py
 
 bench:  ## speed: ratios measured in one run, written to benchmarks/results
 	$(PYTHON) benchmarks/speed.py --json benchmarks/results/speed.json

@@ -1,6 +1,5 @@
 """One protocol for searches and trainings: who listens hears the same numbers as the result has."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,19 +131,3 @@ def test_a_search_writes_scalars_for_tensorboard(tmp_path: Path) -> None:
     assert [event.step for event in read.Scalars("best")] == [5, 10]
     assert read.Scalars("best")[-1].value == result.best.score
     assert {"best", "failed", "per_second"} <= set(read.Tags()["scalars"])
-
-
-@pytest.mark.slow
-def test_the_example_of_the_readme_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    part = text.partition("<!-- callback -->")[2].partition("<!-- /callback -->")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
-    assert len([line for line in code.splitlines() if line]) <= 10
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - it is the example that is tested
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "search params on nats_tss"
-    assert any(line.startswith(" 32 ") for line in told)
-    assert any(line.startswith("training train_digits") for line in told)

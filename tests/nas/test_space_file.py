@@ -1,4 +1,4 @@
-"""Spaces of one's own: what a file means, what is refused, and the README's example as printed."""
+"""Spaces of one's own: what a file means, what is refused, and the example of the docs."""
 
 import re
 import runpy
@@ -18,8 +18,8 @@ from nas.space_file import find_space, parse_space
 from searchers import STRATEGIES
 from spaces import NATS_TSS, ChainSpace, UnknownName
 from spaces.own_cell import OwnCellSpace, SizedCellSpace
-
-README = Path(__file__).resolve().parents[2] / "README.md"
+from tests.docs.blocks import blocks_of
+from tests.spaces.examples import SPACES_PAGE
 
 CHAIN = """
 name: edge
@@ -195,13 +195,10 @@ def test_plugins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Searcher(proxy="sed", strategy="random", budget=3).run().trials
 
 
-def test_the_readme_example_runs_as_printed(
+def test_the_example_of_the_docs_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = README.read_text(encoding="utf-8")
-    section = re.search(r"<!-- own space -->\n(.*?)<!-- /own space -->", text, re.DOTALL)
-    assert section is not None
-    blocks = re.findall(r"```(\w+)\n(.*?)```", section[1], re.DOTALL)
+    blocks = [(block.language, block.text) for block in blocks_of(SPACES_PAGE)]
     assert [kind for kind, _ in blocks] == ["yaml", "yaml", "sh", "python"]
     monkeypatch.chdir(tmp_path)
     for _, content in blocks[:2]:

@@ -1,12 +1,12 @@
 """Spaces of one's own that the contract runs on beside those that come with the package."""
 
-import re
-from pathlib import Path
-
 from nas.space_file import parse_space
 from spaces import CellStage, ChainSpace, Space, Stage, cell_space, complete_edges
 from spaces.cell import Edge, Operation
 from spaces.own_cell import OPERATIONS
+from tests.docs.blocks import CHECKOUT, blocks_of
+
+SPACES_PAGE = CHECKOUT / "docs" / "pages" / "guide" / "spaces.md"
 
 CHAIN = ChainSpace(
     "own_chain",
@@ -37,17 +37,13 @@ OWN_MODULES = cell_space(
 )
 
 
-def _of_the_readme() -> Space:
+def _of_the_docs() -> Space:
     """The worked example: inverted residuals of chosen width, depth, kernel and expansion."""
-    readme = Path(__file__).resolve().parents[2] / "README.md"
-    printed = re.search(
-        r"<!-- own space -->\n```yaml\n(.*?)```", readme.read_text("utf-8"), re.DOTALL
-    )
-    assert printed is not None
-    return parse_space(printed[1], "README.md")
+    (printed,) = (block for block in blocks_of(SPACES_PAGE) if block.name == "edge.yaml")
+    return parse_space(printed.text, printed.where)
 
 
 OWN: dict[str, Space] = {
     space.name: space
-    for space in (CHAIN, FIXED_CELLS, SIZED_CELLS, LARGE_CELLS, OWN_MODULES, _of_the_readme())
+    for space in (CHAIN, FIXED_CELLS, SIZED_CELLS, LARGE_CELLS, OWN_MODULES, _of_the_docs())
 }

@@ -21,7 +21,7 @@ UNORDERED = {
     "nasbench101",  # the benchmark numbers its members in no order
     "darts",  # nor are these numbered
     "own_large_cells",  # too many to be listed
-    "edge",  # nor can the README's example be
+    "edge",  # nor can the documentation's example be
 }
 CONSTRAINED = {"nasbench101", "transnas_macro"}  # not every combination of choices is a member
 
