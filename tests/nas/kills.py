@@ -189,17 +189,25 @@ def killed(scene: Scene, folder: Path, moments: list[float]) -> tuple[Any, int]:
     hits = 0
     for moment in moments:
         process = start(scene, folder)
+        told = ""
         try:
-            process.communicate(timeout=moment)
+            _, told = process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        if process.returncode == 0:
+        if process.returncode == 0 or _is_whole(process, told):
             return scene.outcome(folder), hits
-        assert process.returncode == -signal.SIGKILL, process.returncode
+        assert process.returncode == -signal.SIGKILL, (process.returncode, told)
         hits += 1
-    finish(start(scene, folder))
+    process = start(scene, folder)
+    _, told = process.communicate()
+    assert process.returncode == 0 or _is_whole(process, told), (process.returncode, told)
     return scene.outcome(folder), hits
+
+
+def _is_whole(process: subprocess.Popen[str], told: str) -> bool:
+    """Tell whether a command refuses to do again what it had done when it was killed."""
+    return process.returncode == 2 and "is there already" in told
 
 
 def check(name: str, folder: Path, kills: int, seed: int, in_a_row: int = 5) -> dict[str, int]:
