@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from nas.benchmark.table import Truth
 from nas.environment import environment
 from nas.seeds import generator
 from nas.statistics import JOINS, STATISTICS, TOP, Estimate, evaluate, paired_difference
+from nas.writing import partial_of
 from spaces.errors import NasError, look_up
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ def plot(reports: Sequence[RankReport], path: str | Path, *, statistic: str = "s
     what = f"{env['space']}, n = {reports[0].rows[0].n:,}, {env['level']:.0%} interval"
     figure.suptitle(what, x=0.01, ha="left", fontsize=10)
     target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = partial_of(target)
     try:
         figure.savefig(part, format="png")
         part.replace(target)

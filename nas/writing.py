@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
 
 from spaces.errors import NasError
+
+
+def partial_of(path: Path) -> Path:
+    """Return where a file is written before it takes its place.
+
+    Beside it, for a rename is whole within one file system only. What processes of this machine
+    left there that were killed is removed.
+    """
+    start = f".{path.name}.{platform.node()}."
+    with suppress(OSError):
+        for left in path.parent.iterdir():
+            number = left.name.removeprefix(start).removesuffix(".partial")
+            ours = left.name == f"{start}{number}.partial" and number.isdecimal()
+            if ours and not _lives(int(number)):
+                left.unlink(missing_ok=True)
+    return path.with_name(f"{start}{os.getpid()}.partial")
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def write_whole(path: Path, data: bytes | memoryview | str, consolation: str = "") -> None:
@@ -21,8 +48,7 @@ def write_whole(path: Path, data: bytes | memoryview | str, consolation: str = "
         NasError: It cannot be written; the file is as before.
     """
     content = data.encode() if isinstance(data, str) else data
-    # beside the file, for a rename is whole within one file system only
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_of(path)
     try:
         with partial.open("wb") as file:
             file.write(content)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ import nats_bench
 
 from nas.benchmark.columns import NotMeasured, Split, check_dataset
 from nas.benchmark.unpickle import MAX_ARCHIVE_BYTES, MAX_RECORD_BYTES, load_pickle
+from nas.writing import partial_of
 from spaces import SPACES, Arch, NasError, Space
 
 Benchmark: TypeAlias = Literal["tss", "sss"]
@@ -502,8 +502,7 @@ def _cost_reader(
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
     """Yield a text stream whose content becomes ``path`` when the block ends without an error."""
-    # beside the destination: a rename is atomic within one file system only
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = partial_of(path)
     try:
         with part.open("wb") as raw:
             if path.suffix == ".gz":
