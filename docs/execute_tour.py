@@ -21,7 +21,9 @@ def executed(folder: Path) -> nbformat.NotebookNode:
         CellExecutionError: A cell failed.
     """
     tour: nbformat.NotebookNode = nbformat.read(TOUR, as_version=4)
-    NotebookClient(tour, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        tour, timeout=600, resources={"metadata": {"path": str(folder)}}, coalesce_streams=True
+    ).execute()
     for cell in tour.cells:
         cell.metadata.pop("execution", None)  # when each cell ran is nobody's business
     return tour

@@ -24,6 +24,8 @@ INCLUDED = {
     "changes.md": "CHANGELOG.md",
 }
 _LINKS = {f"({Path(source).name}": f"({page}" for page, source in INCLUDED.items()}
+_NARROW = "table { display: block; overflow-x: auto }\nimg { max-width: 100% }\n"
+_ROLE = re.compile(r":(?:meth|class|func|mod|data|attr):(<code>)~?")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -45,16 +47,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     add("tour.md", page)
     for name, picture in pictures.items():
         add(name, picture)
-    add("pygments.css", colours())
+    for name, style in (("light", "default"), ("dark", "github-dark")):
+        add(f"code-{name}.css", HtmlFormatter(style=style).get_style_defs(".codehilite"))
+    add("narrow.css", _NARROW)
     return files
 
 
-def colours() -> str:
-    """Return the colours of code, for a light and a dark page."""
-    light = HtmlFormatter(style="default").get_style_defs(".codehilite")
-    dark = HtmlFormatter(style="github-dark").get_style_defs('[data-bs-theme="dark"] .codehilite')
-    narrow = "table { display: block; overflow-x: auto }\nimg { max-width: 100% }"
-    return f"{light}\n{dark}\n{narrow}\n"
+def on_page_content(html: str, **_: object) -> str:
+    """Take Sphinx's roles out of docstrings; what they name is shown as code."""
+    return _ROLE.sub(r"\1", html)
 
 
 def notebook(content: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
@@ -66,7 +67,9 @@ def notebook(content: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
         if cell["cell_type"] == "markdown":
             parts.append(text)
             continue
-        parts.append(f"```python\n{text}\n```")
+        magic, _, rest = text.partition("\n")
+        shell = magic.startswith("%%bash")
+        parts.append(f"```sh\n{rest}\n```" if shell else f"```python\n{text}\n```")
         for output in cell["outputs"]:
             data = output.get("data", {})
             if "image/png" in data:

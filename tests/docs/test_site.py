@@ -44,3 +44,4 @@ def test_the_site_stands_by_itself(tmp_path: Path) -> None:
     for page in pages:
         assert not _FETCHED.search(page.read_text(encoding="utf-8")), page
         assert not broken(page), page
+        assert not re.search(r":(meth|class|func|mod):<code>", page.read_text("utf-8")), page

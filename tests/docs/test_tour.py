@@ -37,4 +37,4 @@ def test_it_runs_and_finds_what_is_stored(tmp_path: Path) -> None:
     fresh = executed(tmp_path).cells
     stored = json.loads(TOUR.read_text(encoding="utf-8"))["cells"]
     assert outputs(fresh, "nas.Searcher(") == outputs(stored, "nas.Searcher(")
-    assert "model.safetensors" in outputs(fresh, "export")
+    assert "model.safetensors" in outputs(fresh, "nas export")
