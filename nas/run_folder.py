@@ -123,6 +123,11 @@ class Folder(Generic[R]):
             raise NasError(f"{path}: cannot make the run folder: {error.strerror}") from None
         if cls.is_of(path, recipe) if cls.repeatable else cls.is_unfinished(path, recipe):
             return cls(path, recipe, resumed=True)
+        if cls.is_of(path, recipe):
+            raise NasError(
+                f"{path}: this {cls.what} is there already, complete; name a new folder to run it "
+                "once more"
+            )
         # A run that was killed before it wrote anything has left its lock.
         if any(not each.name.startswith(".") for each in path.iterdir()):
             raise NasError(

@@ -143,7 +143,7 @@ def test_out_names_the_folder_and_overwrites_nothing(recipe: Recipe, tmp_path: P
     folder = new_folder(recipe, out=out)
     assert folder.path == out
     run(folder)
-    with pytest.raises(NasError, match="holds something else already; name an empty or new"):
+    with pytest.raises(NasError, match="this search is there already, complete; name a new folder"):
         new_folder(recipe, out=out)
     (tmp_path / "file").write_text("")
     with pytest.raises(NasError, match="cannot make the run folder"):
