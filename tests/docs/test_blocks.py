@@ -74,6 +74,13 @@ def test_files_of_yaml_are_read_as_what_they_are(key: str, tmp_path: Path) -> No
         kind[0](file)
 
 
+def test_links_of_the_readme_lead_to_files() -> None:
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)", text)
+    assert len(links) > 10
+    assert not [link for link in links if ":" not in link and not (CHECKOUT / link).is_file()]
+
+
 @pytest.mark.parametrize("block", [b for b in ALL if b.language == "python"], ids=lambda b: b.where)
 def test_python_is_python(block: Block) -> None:
     compile(block.text, block.where, "exec")
