@@ -231,7 +231,7 @@ class _Searched(_Part):
     seed: int
     direction: str
     conditions: _Conditions
-    proxy: _Named | None = None
+    proxy: _Named
 
 
 class SearchResult(_Part):
@@ -263,15 +263,15 @@ class _Data(_Part):
 
 
 class _OneRun(_Part):
-    accuracy: float | None = None
+    accuracy: float | None
 
 
 class _TrainedArch(_Part):
     number: int
     arch: str
     accuracy: float | None
-    validation: float | None = None
-    best_run: int | None = None
+    validation: float | None
+    best_run: int | None
     runs: list[_OneRun]
 
 

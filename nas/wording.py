@@ -7,6 +7,7 @@ def number_text(value: float | None) -> str:
     """Return six significant digits, all digits of an integer, or a dash."""
     if value is None:
         return "-"
+    value = float(value)  # JSON has whole numbers, too
     return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 

@@ -84,9 +84,10 @@ def test_accuracy_is_trained_else_tabulated(tmp_path: Path) -> None:
     first, second = (row.arch for row in read_run(path).trials[:2])
     (path / "truth.csv").write_text(f"arch,value\n{first},91.5\n{second},92.5\n")
     (path / "training").mkdir()
+    nothing: dict[str, Any] = {"validation": None, "best_run": None, "runs": []}
     trained = {
         "name": "training",
-        "archs": [{"number": 0, "arch": second, "accuracy": 93.5, "runs": []}],
+        "archs": [{"number": 0, "arch": second, "accuracy": 93.5, **nothing}],
         "best": 0,
         "data": {"name": "digits", "classes": ["0"], "shape": [1, 8, 8], "test": 9},
         "recipe": {"space": "nats_tss", "archs": [{"arch": second}]},
