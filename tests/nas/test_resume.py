@@ -101,13 +101,13 @@ def test_five_kills(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "evolution", "local_search", "tpe"])
-def test_twenty_kills(strategy: str, tmp_path: Path) -> None:
-    check_kills(tmp_path, "toy", strategy, 20)
+def test_eight_kills(strategy: str, tmp_path: Path) -> None:
+    check_kills(tmp_path, "toy", strategy, 8)
 
 
 @pytest.mark.slow
-def test_ten_kills_of_a_real_search(tmp_path: Path) -> None:
-    check_kills(tmp_path, "real", "evolution", 10)
+def test_four_kills_of_a_real_search(tmp_path: Path) -> None:
+    check_kills(tmp_path, "real", "evolution", 4)
 
 
 def test_the_toy_search_is_worth_killing() -> None:
