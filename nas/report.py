@@ -207,7 +207,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     text = str(value)
-    if any(special in text for special in ',"\r\n'):
+    if "," in text or '"' in text or "\n" in text or "\r" in text:
         text = text.replace('"', '""')
         return f'"{text}"'
     return text
@@ -225,6 +225,7 @@ _WRITERS: dict[str, Callable[[Trial], str]] = {
     "cached": lambda trial: "true" if trial.cached else "false",
     "error": lambda trial: _cell(trial.error),
 }
+_EACH = tuple(_WRITERS[name] for name in COLUMNS)
 
 
 class TrialWriter:
@@ -245,18 +246,24 @@ class TrialWriter:
             self._file: IO[str] = path.open("w", newline="", encoding="utf-8")
         self._flushed = time.monotonic()
         self._measures = tuple(measures)
+        self._lines = [",".join(map(_cell, [*COLUMNS, *self._measures]))]
         with self._errors():
-            self._file.write(",".join(map(_cell, [*COLUMNS, *self._measures])) + "\r\n")
+            self._write()
 
     def __call__(self, trial: Trial) -> None:
-        row = [_WRITERS[name](trial) for name in COLUMNS]
-        row += [_cell(trial.measures.get(name)) for name in self._measures]
-        now = time.monotonic()
-        with self._errors():
-            self._file.write(",".join(row) + "\r\n")
-            if now - self._flushed > _FLUSH_SECONDS:
-                self._flushed = now
-                self._file.flush()
+        row = [write(trial) for write in _EACH]
+        if self._measures:
+            row += [_cell(trial.measures.get(name)) for name in self._measures]
+        self._lines.append(",".join(row))
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            with self._errors():
+                self._write()
+
+    def _write(self) -> None:
+        self._file.writelines(f"{line}\r\n" for line in self._lines)
+        self._lines.clear()
+        self._file.flush()
+        self._flushed = time.monotonic()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -278,7 +285,10 @@ class TrialWriter:
         trace: TracebackType | None,
     ) -> None:
         with suppress(OSError) if error is not None else self._errors():
-            self._file.close()  # on a full disk it tries to write once more
+            try:
+                self._write()
+            finally:
+                self._file.close()  # on a full disk it tries to write once more
 
 
 def measures_of(recipe: Recipe) -> list[str]:

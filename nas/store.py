@@ -29,6 +29,7 @@ APPLICATION_ID = 0x4E415353  # "NASS" in the file's header: this file is ours
 SCHEMA = 1
 BUSY_SECONDS = 30.0  # how long a process waits for another one's transaction
 _CACHE_KIB = 65_536  # of memory for pages of the file
+_LOG_PAGES = 16_384  # of 4 KiB
 _VARIABLES = 500  # values per SELECT; old SQLite builds allow 999
 
 #: File systems on disks of other machines, as Linux names them; those in user space count, too.
@@ -197,7 +198,10 @@ class Store:
         empty = self._is_empty(connection)  # before anything is written to a file that is not ours
         _use_journal(connection, "DELETE" if self._shared_disk else "WAL")
         connection.execute("PRAGMA trusted_schema = OFF")  # nor what a column's default calls
-        connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")  # keys come in no order
+        # Keys come in no order, so a batch touches a page for nearly every row: they are kept
+        # in memory, and copied out of the log when many batches have changed them.
+        connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         # NORMAL: a killed process loses nothing, for the log is in the system's hands; a power
         # cut may lose the last batches, which are scored again. FULL would wait for the disk at
         # every batch and buy only that. Without WAL, NORMAL may damage the file.

@@ -93,6 +93,13 @@ _NODE_TEXTS = tuple(
 )
 
 
+_FORM = "Genotype({})".format(
+    ", ".join(
+        f"{cell}=[{', '.join(['%s'] * len(NODES))}], {cell}_concat={CONCAT}" for cell in CELLS
+    )
+)
+
+
 class Place(NamedTuple):
     """One cell of the network.
 
@@ -154,17 +161,11 @@ class Darts(ProductSpace):
 
     def to_str(self, arch: Arch) -> str:
         valid = self.validate(arch)
-        texts = []
-        for start, cell in zip((0, _CELL), CELLS, strict=True):
-            chosen = valid[start : start + _CELL]
-            nodes = [
-                written[(pair * len(OPERATIONS) + one) * len(OPERATIONS) + two]
-                for written, pair, one, two in zip(
-                    _NODE_TEXTS, chosen[::_NODE], chosen[1::_NODE], chosen[2::_NODE], strict=True
-                )
-            ]
-            texts.append(f"{cell}=[{', '.join(nodes)}], {cell}_concat={CONCAT}")
-        return f"Genotype({', '.join(texts)})"
+        chosen = zip(
+            _NODE_TEXTS * len(CELLS), valid[::_NODE], valid[1::_NODE], valid[2::_NODE], strict=True
+        )
+        ops = len(OPERATIONS)
+        return _FORM % tuple([texts[(pair * ops + a) * ops + b] for texts, pair, a, b in chosen])
 
     def edges(self, arch: Arch, cell: int) -> list[tuple[int, int, int]]:
         """Return (source, target, operation) of the eight edges of a cell.
