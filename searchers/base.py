@@ -138,6 +138,9 @@ class Strategy(ABC):
     _patience: ClassVar[int] = 100
     """Proposals in a row that may all be known before the walk takes over."""
 
+    _recalls: ClassVar[bool] = False
+    """Whether the strategy looks up what it was told of an architecture long ago."""
+
     learns: ClassVar[bool] = True
     """Whether what is asked depends on what was told."""
 
@@ -240,11 +243,13 @@ class Strategy(ABC):
         for candidate, scores in checked:
             del self._open[candidate.id]
             if self._n_objectives > 1:
-                self._told_several[candidate.arch] = scores
+                if self._recalls:
+                    self._told_several[candidate.arch] = scores
                 self._observe_several(candidate, scores)
             else:
                 score = None if scores is None else scores[0]
-                self._told[candidate.arch] = score
+                if self._recalls:
+                    self._told[candidate.arch] = score
                 self._observe(candidate, score)
 
     @abstractmethod
@@ -257,7 +262,7 @@ class Strategy(ABC):
         """
 
     def _observe(self, candidate: Candidate, score: float | None) -> None:  # noqa: B027
-        """Learn the score of a candidate, ``None`` if it failed; :attr:`_told` holds it already."""
+        """Learn the score of a candidate, ``None`` if it failed; :attr:`_told` has it, if asked to."""
 
     def _observe_several(  # noqa: B027
         self, candidate: Candidate, scores: tuple[float, ...] | None

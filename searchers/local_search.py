@@ -47,6 +47,7 @@ class LocalSearch(Strategy):
     the number of neighbours suit it best.
     """
 
+    _recalls = True
     one_score = "a climb goes to what is better by one score; use nsga2 or tpe for several"
 
     def __init__(

@@ -56,6 +56,7 @@ class Tpe(Strategy):
     second and more per candidate.
     """
 
+    _recalls = True
     one_score = ""
 
     _patience: ClassVar[int] = 4  # small: every proposal costs milliseconds and one more trial
