@@ -262,7 +262,7 @@ class Strategy(ABC):
         """
 
     def _observe(self, candidate: Candidate, score: float | None) -> None:  # noqa: B027
-        """Learn the score of a candidate, ``None`` if it failed; :attr:`_told` may have it already."""
+        """Learn the score of a candidate, ``None`` if it failed; :attr:`_told` may hold it."""
 
     def _observe_several(  # noqa: B027
         self, candidate: Candidate, scores: tuple[float, ...] | None
