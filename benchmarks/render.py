@@ -580,7 +580,8 @@ def scale() -> str:
     for row in found["coordinator"]:
         memory = ", ".join(f"{mark['megabytes']:.0f}" for mark in row["marks"])
         lines.append(
-            f"| {row['strategy']}, {row['trials']:,} trials, batches of {row['batch']:,} | "
+            f"| {row['strategy']}, {row['trials']:,} trials, batches of {row['batch']:,}, "
+            f"cache in {'a file' if row['cache'] == 'file' else 'memory'} | "
             f"{row['per_second']:,.0f} ({row['slowest']:,.0f}) | {memory} |"
         )
     lines += ["", "| a chunk that costs nothing | chunks a second | coordinator, us a chunk |"]

@@ -8,8 +8,8 @@
 ``cluster``: the same on a Ray cluster of three nodes of one processor each on this machine, once
 undisturbed, once with a node killed half way; its trials have to be those of the local search.
 ``dispatch``: chunks that cost nothing, a second, through one worker.
-``coordinator``: a search that costs nothing on DARTS (10^18 architectures), with a score cache in a
-file and ``trials.csv`` written: what the coordinator manages when workers are infinitely fast, and
+``coordinator``: a search that costs nothing on DARTS (10^18 architectures), with a score cache in
+memory or in a file, and ``trials.csv`` written: what the coordinator manages when workers are infinitely fast, and
 its memory after every tenth of the trials.
 ``simulation``: what follows for up to 10,000 workers. Chunks of 16 candidates, with the seconds
 that they took in ``local``, go to workers through a coordinator that spends what was measured on
@@ -35,7 +35,7 @@ import psutil
 
 from nas.engine import Result, Searcher, Trial, search
 from nas.environment import environment
-from nas.oracle import Oracle
+from nas.oracle import MemoryCache, Oracle
 from nas.proxies.base import Conditions
 from nas.report import TrialWriter
 from nas.store import Store
@@ -153,8 +153,10 @@ def _drain(workers: Workers, work: list[list[Arch]]) -> None:
     assert sum(1 for _ in workers.start(idle, work)) == len(work)
 
 
-def coordinator(strategy: str, trials: int, batch: int, folder: Path) -> dict[str, Any]:
-    """Measure a search whose scores cost nothing."""
+def coordinator(
+    strategy: str, trials: int, batch: int, folder: Path, in_file: bool
+) -> dict[str, Any]:
+    """Measure a search whose scores cost nothing, with the score cache in a file or in memory."""
     made = STRATEGIES[strategy].make(SPACES["darts"], seed=0)
     process = psutil.Process()
     marks: list[dict[str, float]] = []
@@ -162,7 +164,8 @@ def coordinator(strategy: str, trials: int, batch: int, folder: Path) -> dict[st
         Store(folder / f"{strategy}.sqlite") as store,
         TrialWriter(folder / f"{strategy}.csv") as writer,
     ):
-        oracle = Oracle(made.space, Free(), cache=store, batch_size=batch)
+        cache = store if in_file else MemoryCache()
+        oracle = Oracle(made.space, Free(), cache=cache, batch_size=batch)
         began = time.perf_counter()
         own = time.process_time()
         for trial in search(made, oracle, budget=trials, batch=batch):
@@ -181,6 +184,7 @@ def coordinator(strategy: str, trials: int, batch: int, folder: Path) -> dict[st
     rates = sorted(mark["per_second"] for mark in marks)
     return {
         "strategy": strategy,
+        "cache": "file" if in_file else "memory",
         "trials": trials,
         "batch": batch,
         "per_second": rates[len(rates) // 2],
@@ -235,7 +239,8 @@ def main() -> None:
     found: dict[str, Any] = {"environment": environment(device="cpu", seed=0), "bar": BAR}
     with tempfile.TemporaryDirectory() as folder:
         found["coordinator"] = [
-            coordinator(strategy, args.trials, args.batch, Path(folder))
+            coordinator(strategy, args.trials, args.batch, Path(folder), in_file)
+            for in_file in (False, True)
             for strategy in ("random", "evolution")
         ]
     found["dispatch"] = [dispatch(executor, 3000) for executor in ("processes", "ray")]
@@ -243,7 +248,7 @@ def main() -> None:
     found["cluster"] = cluster(args.budget)
     alone = next(row for row in found["local"] if row["workers"] == 1)
     service = [CHUNK / alone["per_second"] * share for share in (0.8, 0.9, 1.0, 1.1, 1.2)]
-    slowest = min(row["per_second"] for row in found["coordinator"])
+    slowest = min(row["per_second"] for row in found["coordinator"])  # by a file
     each = {row["executor"]: row["coordinator_us_per_chunk"] / 1e6 for row in found["dispatch"]}
     found["simulation"] = [
         {"executor": executor}
