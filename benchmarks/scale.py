@@ -9,8 +9,8 @@
 undisturbed, once with a node killed half way; its trials have to be those of the local search.
 ``dispatch``: chunks that cost nothing, a second, through one worker.
 ``coordinator``: a search that costs nothing on DARTS (10^18 architectures), with a score cache in
-memory or in a file, and ``trials.csv`` written: what the coordinator manages when workers are infinitely fast, and
-its memory after every tenth of the trials.
+memory or in a file, and ``trials.csv`` written: what the coordinator manages when workers are
+infinitely fast, and its memory after every tenth of the trials.
 ``simulation``: what follows for up to 10,000 workers. Chunks of 16 candidates, with the seconds
 that they took in ``local``, go to workers through a coordinator that spends what was measured on
 each candidate and each chunk. Chunk by chunk, until a million are done; 10^9 candidates by the rate
