@@ -112,7 +112,7 @@ def _of_search(run: Path, result: dict[str, Any], rank: int) -> Chosen:
     hint = f"; for more: nas-search --resume {run} report.top={rank}"
     row = _row(run, result["top"], rank, hint)
     classes, size = (recipe["conditions"][key] for key in ("num_classes", "resolution"))
-    proxy = recipe["proxy"]["name"] if recipe.get("proxy") else "predicted accuracy"
+    proxy = recipe["proxy"]["name"]
     origin = (
         f"Place {rank} of the search {result['name']!r}, seed {recipe['seed']}: {proxy} "
         f"{number_text(row['score'])}, of {result['n_trials']:,} architectures."

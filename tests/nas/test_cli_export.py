@@ -280,8 +280,9 @@ def test_a_mistake_is_one_message(
         ("unfinished", None),
         ("broken", "[]"),
         ("nothing", '{"name": "x", "top": [], "n_trials": 0, "objectives": null, "recipe": '
-                    '{"space": "nats_sss", "seed": 0, "direction": "maximise", "conditions": '
-                    '{"num_classes": 10, "resolution": 32}}}'),
+                    '{"space": "nats_sss", "seed": 0, "direction": "maximise", '
+                    '"proxy": {"name": "meco"}, "conditions": {"num_classes": 10, '
+                    '"resolution": 32}}}'),
     ):  # fmt: skip
         Path(name).mkdir()
         if name != "empty":
