@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from nas.environment import environment
-from nas.fitting import Data, fit, load_fit_recipe, read_data
+from nas.fitting import Data, fit, read_data
 from nas.predictor.protocol import split_by_function
+from nas.recipe.fit import load_fit_recipe
 from nas.statistics import kendall
 from nas.store import Store
 

@@ -38,12 +38,13 @@ from numpy.typing import NDArray
 from nas.benchmark import read_table
 from nas.benchmark.table import parse_truths
 from nas.design.formula import read_formula
-from nas.designing import load_design_recipe, read_tables
+from nas.designing import read_tables
 from nas.environment import environment
 from nas.oracle import score_together
 from nas.predictor.protocol import stratified
 from nas.proxies import Conditions, ProxySpec
 from nas.recipe import resolve_recipe_path
+from nas.recipe.design import load_design_recipe
 from nas.statistics import kendall
 from nas.store import Store
 from spaces import SPACES, Arch, Space

@@ -195,7 +195,8 @@ class Store:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        empty = self._is_empty(connection)  # before anything is written to a file that is not ours
+        with _transaction(connection, "DEFERRED"):  # another process may be making it
+            empty = self._is_empty(connection)  # before anything is written to what is not ours
         _use_journal(connection, "DELETE" if self._shared_disk else "WAL")
         connection.execute("PRAGMA trusted_schema = OFF")  # nor what a column's default calls
         # Keys come in no order, so a batch touches a page for nearly every row: they are kept
@@ -267,8 +268,14 @@ def _verdict(value: object, reason: object) -> float | str:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")  # takes the write lock now, within the busy timeout
+def _transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Read one state of the file, or change it as a whole.
+
+    Args:
+        connection: Of the file.
+        kind: IMMEDIATE takes the write lock now, within the busy timeout; DEFERRED only reads.
+    """
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
     except BaseException:

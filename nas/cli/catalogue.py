@@ -68,7 +68,7 @@ def catalogue(
 @guarded
 def schema() -> None:
     """Print the JSON schema of recipes, for an editor to complete and check them with."""
-    from nas.recipe import recipe_schema
+    from nas.recipe.schema import recipe_schema
 
     emit_json(recipe_schema(), "-")
 

@@ -62,12 +62,10 @@ def design(
     Interrupted and started again it goes on where it was: statistics are kept as they are measured,
     the evolution in FILE.state.json after every epoch.
     """
-    from nas.designing import (
-        default_workers,
-        load_design_recipe,
-    )
+    from nas.designing import default_workers
     from nas.designing import design as design_formula
     from nas.recipe import resolve_recipe_path
+    from nas.recipe.design import load_design_recipe
     from nas.workers import make_workers
 
     check_targets(json_)

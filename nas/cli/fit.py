@@ -29,8 +29,8 @@ from nas.wording import duration
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.fitting import FitRecipe
     from nas.predictor.predictor import Predictor
+    from nas.recipe.fit import FitRecipe
     from nas.store import Store
 
 FIT_EXAMPLES = """\b
@@ -79,8 +79,9 @@ def fit(
     again, it goes on, and another seed or regressor needs no scoring at all.
     """
     from nas.fitting import fit as fit_predictor
-    from nas.fitting import load_fit_recipe, read_data
+    from nas.fitting import read_data
     from nas.recipe import resolve_recipe_path
+    from nas.recipe.fit import load_fit_recipe
     from nas.workers import make_workers
 
     check_targets(json_)
@@ -138,9 +139,10 @@ def suggest(
     With truth=TABLE:COLUMN, those in the table are trained already. Scores of proxies are kept in
     RECIPE.npz.scores.sqlite, where nas fit finds them, too.
     """
-    from nas.fitting import SUGGEST, load_fit_recipe
+    from nas.fitting import SUGGEST
     from nas.fitting import suggest as suggest_archs
     from nas.recipe import resolve_recipe_path
+    from nas.recipe.fit import load_fit_recipe
     from nas.space_file import find_space
     from nas.workers import make_workers
 

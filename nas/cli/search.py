@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from nas.benchmark import Truth
     from nas.callbacks import Callback
     from nas.engine import Trial
-    from nas.recipe import Recipe, TrainSection
+    from nas.recipe import Recipe
+    from nas.recipe.search import TrainSection
     from nas.report import RunFolder
 
 EXAMPLES = """\b
@@ -130,7 +131,7 @@ def _check(recipe: Recipe) -> Truth | None:
         warnings.simplefilter("always", DirectionWarning)  # whatever Python was started with
         recipe.searcher(cache=None)
     if recipe.train is not None:
-        from nas.jobs import training_of
+        from nas.recipe.train import training_of
 
         training_of(recipe.train)
     return recipe.truth()
@@ -197,7 +198,7 @@ def _run(
 def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool) -> None:
     """Train the best that was found."""
     from nas.cli.train import Wishes, train_in
-    from nas.jobs import training_of, with_archs
+    from nas.recipe.train import training_of, with_archs
     from nas.run_data import TRAINING
     from nas.verifying import best_of, candidates
 

@@ -30,7 +30,8 @@ from nas.wording import duration
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.jobs import Candidate, Told, TrainingFolder, TrainRecipe
+    from nas.jobs import Told, TrainingFolder
+    from nas.recipe.train import Candidate, TrainRecipe
     from nas.training.world import World
 
 TRAIN_EXAMPLES = """\b
@@ -102,7 +103,7 @@ def train(
     Interrupted and started again by the same command, it goes on after the last whole epoch, to the
     same numbers. Under torchrun, all processes work on each training together.
     """
-    from nas.jobs import with_archs
+    from nas.recipe.train import with_archs
 
     check_targets(json_)
     wishes = Wishes(
@@ -153,7 +154,7 @@ def verify(
     Says whether the search's ranking held (Kendall, with its interval), and how much better the
     architectures found are than the random ones. Everything goes into RUN/verification.
     """
-    from nas.jobs import with_archs
+    from nas.recipe.train import with_archs
     from nas.verifying import candidates
 
     check_targets(json_)
@@ -168,8 +169,8 @@ def verify(
 
 
 def _loaded(recipe: str | None, overrides: Sequence[str] | None) -> TrainRecipe:
-    from nas.jobs import load_train_recipe
     from nas.recipe import resolve_recipe_path, shipped_recipes
+    from nas.recipe.train import load_train_recipe
 
     if recipe is None:
         raise NasError(
@@ -181,7 +182,7 @@ def _loaded(recipe: str | None, overrides: Sequence[str] | None) -> TrainRecipe:
 
 def _found(target: str, top: int, space: str) -> tuple[list[Candidate] | Path, str]:
     """Return the architectures that the command line means and their space, or a recipe's file."""
-    from nas.jobs import Candidate
+    from nas.recipe.train import Candidate
     from nas.space_file import find_space
     from nas.verifying import best_of
 
@@ -228,7 +229,8 @@ class Wishes:
 
 
 def _resumed(path: Path, wishes: Wishes) -> None:
-    from nas.jobs import TrainingFolder, load_train_recipe
+    from nas.jobs import TrainingFolder
+    from nas.recipe.train import load_train_recipe
     from nas.run_folder import RECIPE
 
     if not (path / RECIPE).is_file():

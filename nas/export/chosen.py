@@ -8,8 +8,9 @@ from typing import Any
 
 from nas.builder import SPACE, is_file
 from nas.export.models import BEST
-from nas.jobs import WEIGHTS, TrainingFolder, load_train_recipe
+from nas.jobs import WEIGHTS, TrainingFolder
 from nas.reading import read_json
+from nas.recipe.train import load_train_recipe
 from nas.run_data import SearchResult, TrainingResult, checked_result
 from nas.run_folder import RECIPE, RESULT
 from nas.space_file import find_space

@@ -19,6 +19,7 @@ from spaces.errors import NasError, look_up
 __all__ = ["EXECUTORS", "ExecutorInfo", "Here", "WorkerLost", "Workers", "make_workers"]
 
 DEFAULT_EXECUTOR = "processes"
+RAY_ADDRESS = "ray://"  # what the address of a Ray cluster begins with
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def make_workers(
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise NasError(f"workers: expected an integer of at least 0, got {count!r}")
     given = dict(options or {})
-    if executor.startswith("ray://"):
+    if executor.startswith(RAY_ADDRESS):
         executor, given["address"] = "ray", executor
     info = look_up(EXECUTORS, executor, kind="executor")
     known = {field.name: field for field in fields(info.options)}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.fitting import load_fit_recipe
-from nas.jobs import load_train_recipe
 from nas.recipe import load_recipe
+from nas.recipe.fit import load_fit_recipe
+from nas.recipe.train import load_train_recipe
 from nas.space_file import find_space
 from tests.docs.blocks import (
     CHECKOUT,

@@ -32,19 +32,21 @@ from nas.benchmark.unpickle import load_arrays, load_pickle
 from nas.cli.console import split_proxies
 from nas.design.expression import parse as parse_expression
 from nas.design.formula import parse_formula
-from nas.designing import DESIGN
 from nas.export.chosen import choose
 from nas.export.models import FORMAT, read_config, read_weights
-from nas.fitting import FIT
 from nas.hardware.lookup import LookupLatency
-from nas.jobs import TRAIN, TrainRecipe
 from nas.limits import parse_bounds
 from nas.networks.images import load_images
 from nas.objectives import parse_objective
 from nas.predictor.container import read as read_container
 from nas.proxies import PROXIES, ProxySpec
 from nas.quantities import QUANTITIES
-from nas.recipe import SEARCH, Kind, Recipe, parse_kind, shipped_recipes
+from nas.recipe import Recipe, shipped_recipes
+from nas.recipe.design import DESIGN
+from nas.recipe.fit import FIT
+from nas.recipe.kinds import Kind, parse_kind
+from nas.recipe.search import SEARCH
+from nas.recipe.train import TRAIN, TrainRecipe
 from nas.run_data import Run, read_run
 from nas.space_file import parse_space
 from nas.store import Store

@@ -27,15 +27,17 @@ from nas.benchmark.unpickle import load_arrays, load_pickle
 from nas.builder import builder
 from nas.cli import app
 from nas.design.formula import read_formula
-from nas.designing import DESIGN
-from nas.fitting import FIT
 from nas.hardware.lookup import LookupLatency
-from nas.jobs import TRAIN
 from nas.networks import images
 from nas.networks.images import load_images
 from nas.predictor import container
 from nas.predictor.container import read as read_predictor
-from nas.recipe import SEARCH, Kind, load_kind, load_recipe
+from nas.recipe import load_recipe
+from nas.recipe.design import DESIGN
+from nas.recipe.fit import FIT
+from nas.recipe.kinds import Kind, load_kind
+from nas.recipe.search import SEARCH
+from nas.recipe.train import TRAIN
 from nas.space_file import find_space
 from nas.store import Store
 from nas.training import archives, arrays, checkpoint

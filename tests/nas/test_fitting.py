@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from nas import Predictor, Searcher
 from nas.cli import app, search_app
-from nas.fitting import FitRecipe, fit, load_fit_recipe, read_data, suggest
+from nas.fitting import fit, read_data, suggest
 from nas.oracle import Oracle
 from nas.predictor.container import BadPredictor
 from nas.predictor.inputs import Inputs
 from nas.proxies import PROXIES, ProxySpec
 from nas.recipe import RecipeError, load_recipe
+from nas.recipe.fit import FitRecipe, load_fit_recipe
 from nas.store import Store
 from spaces import SPACES
 from spaces.errors import InvalidArch, NasError

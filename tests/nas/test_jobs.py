@@ -15,17 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nas
-from nas.jobs import (
-    BEST,
-    Candidate,
-    TrainingFolder,
-    TrainRecipe,
-    load_train_recipe,
-    run_training,
-    train,
-    with_archs,
-)
+from nas.jobs import BEST, TrainingFolder, run_training, train
 from nas.recipe import RecipeError, resolve_recipe_path, shipped_recipes
+from nas.recipe.train import Candidate, TrainRecipe, load_train_recipe, with_archs
 from nas.seeds import generator
 from spaces.errors import NasError
 

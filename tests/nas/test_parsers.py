@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from nas import plain_yaml
 from nas.benchmark import read_table
 from nas.cli.console import split_proxies
-from nas.jobs import load_train_recipe
 from nas.limits import parse_bounds
 from nas.objectives import Objective, parse_objective
 from nas.proxies import PROXIES, ProxySpec
 from nas.quantities import QUANTITIES
 from nas.recipe import parse_recipe, shipped_recipes
+from nas.recipe.train import load_train_recipe
 from nas.space_file import parse_space
 from searchers import STRATEGIES
 from spaces import SPACES, Arch, NasError, Space

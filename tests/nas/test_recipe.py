@@ -6,19 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from nas import recipe as recipes
 from nas.proxies import Conditions
-from nas.recipe import (
-    Recipe,
-    RecipeError,
-    load_recipe,
-    parse_recipe,
-    recipe_schema,
-    resolve_recipe_path,
-)
+from nas.recipe import Recipe, RecipeError, load_recipe, parse_recipe, resolve_recipe_path
+from nas.recipe.schema import recipe_schema
 from searchers import STRATEGIES
 from spaces import SPACES
 from spaces.errors import NasError
@@ -221,6 +217,43 @@ def test_the_schema_knows_the_names() -> None:
     assert schema["properties"]["space"]["anyOf"][0]["enum"] == sorted(SPACES)
     assert "evolution" in json.dumps(schema["$defs"]["Strategy"])
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (MINIMAL, True),
+        ("space: nats_tss\n", False),
+        ("space: nats_tss\noracle: {predictor: tss_cifar10}\n", True),
+        (f"{MINIMAL}oracle: {{predictor: tss_cifar10}}\n", False),
+        (f"{MINIMAL}constraints: {{params: <= 1.0e6, flops: 3}}\n", True),
+        (f"{MINIMAL}executor: ray\n", True),
+        (f"{MINIMAL}executor: ray://host:10001\n", True),
+        (f"{MINIMAL}executor: {{name: ray, gpus: 0.5}}\n", True),
+        (f"{MINIMAL}executor: rays\n", False),
+        (f"{MINIMAL}strategy: {{name: evolution, popluation: 7}}\n", False),
+    ],
+)
+def test_the_schema_takes_what_the_reader_takes(text: str, good: bool) -> None:
+    if good:
+        parse_recipe(text, "r.yaml")
+    else:
+        messages(text)
+    faults = Draft202012Validator(recipe_schema()).iter_errors(yaml.safe_load(text))
+    assert (not list(faults)) == good
+
+
+def test_an_option_is_overridden_where_the_recipe_names_no_one() -> None:
+    made = parse_recipe(MINIMAL, "r.yaml", ["executor.memory_mb=3"])
+    assert made.executor.options["memory_mb"] == 3
+    ray = parse_recipe(f"{MINIMAL}executor: ray://host:1\n", "r.yaml", ["executor.gpus=0.5"])
+    assert ray.executor.name == "ray"
+    assert (ray.executor.options["address"], ray.executor.options["gpus"]) == ("ray://host:1", 0.5)
+    told = messages(MINIMAL, "executor.memry_mb=3")
+    assert told == [
+        "<command line>: executor.memry_mb: unknown key; did you mean 'memory_mb'? "
+        "Known: name, chunk_seconds, memory_mb"
+    ]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

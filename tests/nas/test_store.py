@@ -214,6 +214,26 @@ def test_threads_share_a_store(path: Path) -> None:
         assert len(store) == 4 * 30 + 30
 
 
+def test_a_file_that_another_makes_at_this_moment_is_ours(tmp_path: Path) -> None:
+    together, faults = threading.Barrier(6), []
+
+    def work(path: Path) -> None:
+        together.wait()
+        try:
+            Store(path).close()
+        except NasError as error:
+            faults.append(error)
+
+    for number in range(30):  # without one look at all of it, three in four of these went wrong
+        path = tmp_path / f"{number}.sqlite"
+        threads = [threading.Thread(target=work, args=(path,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+
+
 WRITER = """
 import sys
 from nas.store import Store

@@ -5,22 +5,25 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
-from nas.designing import load_design_recipe
-from nas.fitting import load_fit_recipe, read_data
+from nas.fitting import read_data
 from nas.predictor.predictor import Predictor
 from nas.predictor.shipped import shipped_predictors
 from nas.recipe import (
-    SCHEMA_NAME,
     RecipeError,
     load_recipe,
-    recipe_schema,
     resolve_recipe_path,
     shipped_folder,
     shipped_recipes,
 )
+from nas.recipe.design import load_design_recipe
+from nas.recipe.fit import load_fit_recipe
+from nas.recipe.schema import SCHEMA_NAME, recipe_schema
 from spaces.errors import NasError
 
+SCHEMA = Draft202012Validator(recipe_schema())
 SHIPPED, FIT, DESIGN = shipped_recipes(), shipped_recipes("fit"), shipped_recipes("design")
 
 
@@ -46,6 +49,7 @@ def test_recipe(path: Path) -> None:
     assert 20 <= len(recipe.summary) <= 90
     schema_line, *lines = path.read_text(encoding="utf-8").splitlines()
     assert schema_line == f"# yaml-language-server: $schema={SCHEMA_NAME}"
+    assert not list(SCHEMA.iter_errors(yaml.safe_load("\n".join(lines))))
     assert lines[0].startswith("# "), "what it is"
     assert re.match(r"# [\d,]+ .*(second|minute)", lines[1]), "what it costs"
 

@@ -18,17 +18,10 @@ from typer.testing import CliRunner
 import nas
 from nas.cli import app, search_app
 from nas.design.formula import Formula, parse_formula, read_formula, shipped_formulas
-from nas.designing import (
-    DesignRecipe,
-    State,
-    by_band,
-    design,
-    load_design_recipe,
-    read_tables,
-    split_rows,
-)
+from nas.designing import State, by_band, design, read_tables, split_rows
 from nas.proxies.base import Conditions
 from nas.recipe import RecipeError, load_recipe, shipped_recipes
+from nas.recipe.design import DesignRecipe, load_design_recipe
 from nas.seeds import generator
 from nas.workers import make_workers
 from spaces import SPACES, Arch, Space

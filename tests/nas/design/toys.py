@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from nas.design.layers import Layers, Sample
-from nas.designing import design, load_design_recipe
+from nas.designing import design
 from nas.proxies.base import Conditions
+from nas.recipe.design import load_design_recipe
 from nas.seeds import generator
 from spaces import Arch, Space
 from spaces.nats_tss import NATS_TSS

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.recipe import choice_of
+from nas.recipe.fields import choice_of
 from nas.training.data import (
     DATA,
     TEST,
