@@ -33,11 +33,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from nas.engine import Result, Searcher, Trial, search
+from nas.engine import Searcher, search
 from nas.environment import environment
 from nas.oracle import MemoryCache, Oracle
 from nas.proxies.base import Conditions
-from nas.report import TrialWriter
+from nas.result import Result, Trial
+from nas.runs.search import TrialWriter
 from nas.store import Store
 from nas.workers import Workers, make_workers
 from searchers import STRATEGIES

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from nas.callbacks import Callback as Callback
     from nas.callbacks import RunInfo as RunInfo
     from nas.chunks import OwnProxy as OwnProxy
-    from nas.engine import Result as Result
-    from nas.engine import ResultArch as ResultArch
     from nas.engine import Searcher as Searcher
-    from nas.engine import Trial as Trial
     from nas.engine import search as search
     from nas.export.models import create_model as create_model
     from nas.export.models import load_model as load_model
@@ -35,6 +32,9 @@ if TYPE_CHECKING:
     from nas.proxies.base import Conditions as Conditions
     from nas.proxies.base import ProxyError as ProxyError
     from nas.proxies.base import ProxySpec as ProxySpec
+    from nas.result import Result as Result
+    from nas.result import ResultArch as ResultArch
+    from nas.result import Trial as Trial
     from nas.scoring import score as score
     from nas.store import Store as Store
     from searchers import STRATEGIES as STRATEGIES
@@ -46,10 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Callback": "nas.callbacks",
     "RunInfo": "nas.callbacks",
-    "Result": "nas.engine",
-    "ResultArch": "nas.engine",
     "Searcher": "nas.engine",
-    "Trial": "nas.engine",
     "search": "nas.engine",
     "create_model": "nas.export.models",
     "load_model": "nas.export.models",
@@ -71,6 +68,9 @@ _HOMES = {
     "Conditions": "nas.proxies.base",
     "ProxyError": "nas.proxies.base",
     "ProxySpec": "nas.proxies.base",
+    "Result": "nas.result",
+    "ResultArch": "nas.result",
+    "Trial": "nas.result",
     "score": "nas.scoring",
     "Store": "nas.store",
     "STRATEGIES": "searchers",

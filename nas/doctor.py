@@ -264,8 +264,8 @@ def _disk(where: Where) -> Iterator[Told]:
 
 def _caches(where: Where) -> Iterator[Told]:
     """Score caches of the run folders, and those that were named."""
-    from nas.report import CACHE
-    from nas.run_folder import RECIPE, RESULT
+    from nas.runs.folder import RECIPE, RESULT
+    from nas.runs.search import CACHE
     from nas.store import Store
 
     folders = sorted(path.parent for path in where.runs.glob(f"*/{RECIPE}"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nas.objectives import OWN, parse_objective
-from nas.run_data import TRAINING, VERIFICATION, Run, TrialRow, read_run
+from nas.runs.read import TRAINING, VERIFICATION, Run, TrialRow, read_run
 from spaces.errors import NasError
 
 if TYPE_CHECKING:

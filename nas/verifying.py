@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from nas.jobs import BEST
 from nas.oracle import Oracle, Score
 from nas.proxies.base import Conditions, ProxySpec
 from nas.reading import read_json
 from nas.recipe.train import Candidate
-from nas.run_data import read_result
-from nas.run_folder import RESULT
+from nas.runs.folder import RESULT
+from nas.runs.read import read_result
+from nas.runs.training import BEST
 from nas.seeds import generator
 from nas.space_file import find_space
 from spaces import Arch, Space

@@ -40,8 +40,8 @@ def compare(
     Runs that differ in their seed only are one group, shown by its mean, its spread and a 95 %
     interval; the difference from the first group comes with an interval of its own.
     """
-    from nas.comparing import compare as compare_runs
-    from nas.comparing import for_json, page, table, to_csv
+    from nas.pages.compare import compare as compare_runs
+    from nas.pages.compare import for_json, page, table, to_csv
 
     check_targets(html, csv, json_)
     found = compare_runs(runs)

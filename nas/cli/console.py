@@ -66,7 +66,7 @@ def note(text: str) -> None:
 
 def emit_json(value: object, target: str) -> None:
     """Write ``value`` as JSON to a file, or to standard output for ``-``."""
-    from nas.run_folder import as_json
+    from nas.runs.folder import as_json
 
     write_file(as_json(value), target)
 

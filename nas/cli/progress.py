@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress
 
-    from nas.engine import Trial
+    from nas.result import Trial
 
 SECONDS_BETWEEN_LINES = 10.0
 _REFRESHES = 5  # of a live view, in a second

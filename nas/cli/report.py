@@ -33,9 +33,10 @@ def report(
     Every search does so at its end; again it is needed after a training by hand, or of a folder
     that an older version has left.
     """
-    from nas.drawing import FORMATS, save_figures
-    from nas.run_data import read_run
-    from nas.search_page import pictures, write_page
+    from nas.drawing.plots import FORMATS, save_figures
+    from nas.pages.search import write_page
+    from nas.pages.search_pictures import pictures
+    from nas.runs.read import read_run
 
     if format_ not in FORMATS:
         raise NasError(f"--format: expected {' or '.join(FORMATS)}, got {format_!r}")
@@ -48,7 +49,7 @@ def report(
 
 def leave_page(path: Path) -> Path | None:
     """Write the page of a search that is over; a page that cannot be made is told, no more."""
-    from nas.search_page import write_page
+    from nas.pages.search import write_page
 
     try:
         return write_page(path)

@@ -29,10 +29,10 @@ from spaces.errors import NasError
 if TYPE_CHECKING:
     from nas.benchmark import Truth
     from nas.callbacks import Callback
-    from nas.engine import Trial
     from nas.recipe import Recipe
     from nas.recipe.search import TrainSection
-    from nas.report import RunFolder
+    from nas.result import Trial
+    from nas.runs.search import RunFolder
 
 EXAMPLES = """\b
 Examples:
@@ -106,7 +106,7 @@ def _prepare(
 ) -> tuple[RunFolder, Truth | None]:
     """Return the folder to run in and the truth to report; whatever is wrong is told here."""
     from nas.recipe import load_recipe, resolve_recipe_path, shipped_recipes
-    from nas.report import new_folder, resume_folder
+    from nas.runs.search import new_folder, resume_folder
 
     if resume is not None:
         if out is not None or fresh:
@@ -142,8 +142,8 @@ def _run(
 ) -> dict[str, Any]:
     from nas.callbacks import RunInfo, SearchLog
     from nas.cli.report import leave_page
-    from nas.report import TrialWriter, measures_of
-    from nas.run_data import TRIALS
+    from nas.runs.read import TRIALS
+    from nas.runs.search import TrialWriter, measures_of
 
     recipe = folder.recipe
     with warnings.catch_warnings():
@@ -199,7 +199,7 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
     """Train the best that was found."""
     from nas.cli.train import Wishes, train_in
     from nas.recipe.train import training_of, with_archs
-    from nas.run_data import TRAINING
+    from nas.runs.read import TRAINING
     from nas.verifying import best_of, candidates
 
     if wanted.random:
@@ -215,7 +215,7 @@ def _train(folder: RunFolder, wanted: TrainSection, quiet: bool, *, shown: bool)
 
 def _show(summary: dict[str, Any]) -> None:
     from nas.objectives import OWN
-    from nas.report import verdict_text
+    from nas.runs.search import verdict_text
 
     table = summary["benchmark"]
     predicted = "low" in summary["top"][0]

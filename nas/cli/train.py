@@ -30,8 +30,9 @@ from nas.wording import duration
 from spaces.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.jobs import Told, TrainingFolder
+    from nas.jobs import Told
     from nas.recipe.train import Candidate, TrainRecipe
+    from nas.runs.training import TrainingFolder
     from nas.training.world import World
 
 TRAIN_EXAMPLES = """\b
@@ -229,9 +230,9 @@ class Wishes:
 
 
 def _resumed(path: Path, wishes: Wishes) -> None:
-    from nas.jobs import TrainingFolder
     from nas.recipe.train import load_train_recipe
-    from nas.run_folder import RECIPE
+    from nas.runs.folder import RECIPE
+    from nas.runs.training import TrainingFolder
 
     if not (path / RECIPE).is_file():
         raise NasError(f"{path}: no training to resume, for there is no {RECIPE} in it")
@@ -241,7 +242,7 @@ def _resumed(path: Path, wishes: Wishes) -> None:
 
 def train_in(recipe: TrainRecipe, wishes: Wishes) -> None:
     """Train what a recipe lists, and show what came of it."""
-    from nas.jobs import TrainingFolder
+    from nas.runs.training import TrainingFolder
 
     def opened(held: bool) -> TrainingFolder:
         if wishes.out is None:
@@ -322,7 +323,7 @@ def _run(
 
 
 def _show(summary: dict[str, Any], folder: TrainingFolder) -> None:
-    from nas.card import failures, table, verdict
+    from nas.pages.training import failures, table, verdict
 
     emit_table(*table(summary))
     for sentence in verdict(summary):

@@ -8,11 +8,11 @@ from typing import Any
 
 from nas.builder import SPACE, is_file
 from nas.export.models import BEST
-from nas.jobs import WEIGHTS, TrainingFolder
 from nas.reading import read_json
 from nas.recipe.train import load_train_recipe
-from nas.run_data import SearchResult, TrainingResult, checked_result
-from nas.run_folder import RECIPE, RESULT
+from nas.runs.folder import RECIPE, RESULT
+from nas.runs.read import SearchResult, TrainingResult, checked_result
+from nas.runs.training import WEIGHTS, TrainingFolder
 from nas.space_file import find_space
 from nas.wording import number_text
 from spaces.errors import NasError

@@ -47,7 +47,7 @@ from nas.recipe.fit import FIT
 from nas.recipe.kinds import Kind, parse_kind
 from nas.recipe.search import SEARCH
 from nas.recipe.train import TRAIN, TrainRecipe
-from nas.run_data import Run, read_run
+from nas.runs.read import Run, read_run
 from nas.space_file import parse_space
 from nas.store import Store
 from nas.training import archives

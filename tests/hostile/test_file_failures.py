@@ -180,7 +180,7 @@ def test_a_clock_that_goes_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert isinstance(made, Clock)
             return made
 
-    monkeypatch.setattr("nas.run_folder.datetime.datetime", Clock)
+    monkeypatch.setattr("nas.runs.folder.datetime.datetime", Clock)
     for moment in ("2026-05-01", "2026-05-01", "2020-01-01", "2031-01-01", "1970-01-02"):
         Clock.moment = datetime.datetime.fromisoformat(moment).replace(tzinfo=datetime.UTC)
         before = {path: path.read_bytes() for path in tmp_path.rglob("result.json")}

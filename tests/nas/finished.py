@@ -10,7 +10,7 @@ import pytest
 
 from nas.proxies.base import ProxyError, ProxySpec
 from nas.recipe import parse_recipe
-from nas.report import RunFolder, TrialWriter, measures_of, new_folder
+from nas.runs.search import RunFolder, TrialWriter, measures_of, new_folder
 from spaces import Arch, Space
 
 TEXT = """\

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.cli.report import leave_page
-from nas.comparing import compare, page
+from nas.pages.compare import compare, page
 from tests.nas.finished import fail_when, finished
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

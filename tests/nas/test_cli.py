@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from nas.cli import app
 from nas.cli.console import split_proxies
 from nas.cli.progress import CountProgress, SearchProgress
-from nas.engine import Trial
 from nas.proxies.base import ProxyError
+from nas.result import Trial
 from nas.wording import duration, number_text
 from spaces import Arch, Space
 from spaces.errors import NasError

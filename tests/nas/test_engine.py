@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import nas
-from nas.engine import Result, Searcher, Trial, search
+from nas.engine import Searcher, search
 from nas.oracle import DirectionWarning, Oracle, Score
 from nas.proxies.base import Conditions, ProxyError
+from nas.result import Result, Trial
 from nas.seeds import child_seed
 from nas.store import Store
 from searchers import STRATEGIES

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nas
-from nas.jobs import BEST, TrainingFolder, run_training, train
+from nas.jobs import run_training, train
 from nas.recipe import RecipeError, resolve_recipe_path, shipped_recipes
 from nas.recipe.train import Candidate, TrainRecipe, load_train_recipe, with_archs
+from nas.runs.training import BEST, TrainingFolder
 from nas.seeds import generator
 from spaces.errors import NasError
 

@@ -14,8 +14,8 @@ from nas.cli import search_app
 from nas.objectives import Objective, parse_objective
 from nas.pareto import front_of
 from nas.recipe import parse_recipe
-from nas.report import TrialWriter, measures_of, new_folder
-from nas.run_data import TRIALS
+from nas.runs.read import TRIALS
+from nas.runs.search import TrialWriter, measures_of, new_folder
 from searchers import InvalidOption
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from nas.optuna_study import to_optuna
 from nas.oracle import DirectionWarning
-from nas.run_data import read_run
+from nas.runs.read import read_run
 from spaces.errors import NasError
 from tests.nas.finished import fail_when, finished
 

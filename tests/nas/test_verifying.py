@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nas import card
 from nas.cli import app, search_app
-from nas.jobs import summarise_training
+from nas.pages.training import verdict
+from nas.runs.training import summarise_training
 from nas.verifying import SAME_SIZE, best_of, candidates, hand_over
 from spaces import SPACES
 from spaces.errors import NasError
@@ -84,7 +84,7 @@ def made_up(accuracies: dict[str, list[float]], scores: dict[str, list[float]]) 
         for each, group, mark in zip(made.archs, groups, marks, strict=True)
     ]
     made = made.model_copy(update={"archs": given})
-    from nas.jobs import Job
+    from nas.runs.training import Job
 
     jobs = [Job(k, 0, Path()) for k in range(len(flat))]
     results = [
@@ -103,7 +103,7 @@ def test_the_verdict_holds_where_it_holds() -> None:
     gain = summary["gain"]
     assert gain["points"] == pytest.approx(20)
     assert 15 < gain["low"] < 20 < gain["high"] < 25
-    sentences = " ".join(card.verdict(summary))
+    sentences = " ".join(verdict(summary))
     assert "Kendall 1.00" in sentences
     assert "the ranking held" in sentences
     assert "The 6 found are 20.00 points better than 6 random ones of their size [+1" in sentences
@@ -114,14 +114,14 @@ def test_the_verdict_does_not_hold_where_it_does_not() -> None:
         {"top": [80, 71, 90, 79], "random": [79, 92, 70, 81]},
         {"top": [8, 7, 6, 5], "random": [4, 3, 2, 1]},
     )
-    sentences = " ".join(card.verdict(noise))
+    sentences = " ".join(verdict(noise))
     assert "too few, or too much alike, to tell" in sentences
     assert "the interval holds 0" in sentences
     wrong = made_up(
         {"top": [70, 71, 72, 73, 74, 75], "random": [95, 94, 93, 92, 91, 90]},
         {"top": [12, 11, 10, 9, 8, 7], "random": [1, 2, 3, 4, 5, 6]},
     )
-    assert "the wrong way round" in " ".join(card.verdict(wrong))
+    assert "the wrong way round" in " ".join(verdict(wrong))
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.engine import Result, Searcher
+from nas.engine import Searcher
 from nas.proxies.base import Conditions, ProxyError, ProxySpec, score_batch
+from nas.result import Result
 from searchers.base import Strategy
 from spaces import SPACES
 from spaces.base import Arch, Costs, Population, Space

@@ -13,36 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nas import plain_yaml
-from nas.card import command_text, environment_table, table_of, verdict
-from nas.drawing import draw_agreement, draw_scores, draw_steps, draw_trade_off, worth_showing
+from nas.drawing.sketches import cells_of
 from nas.explanation import Explanation
-from nas.objectives import OWN, parse_objective
-from nas.outline import outline
-from nas.pages import Picture, Table, last_is_code, render, shown
-from nas.pareto import front_of
-from nas.report import verdict_text
-from nas.run_data import TRAINING, TRIALS, TRUTH, VERIFICATION, Run, TrialRow, read_run
-from nas.sketches import cells_of, draw_cell, draw_network, network_words
-from nas.statistics import spearman_estimate
+from nas.objectives import OWN
+from nas.pages.base import Picture, Table, last_is_code, render, shown
+from nas.pages.measures import COSTS, columns, spearman_of
+from nas.pages.search_pictures import pictures
+from nas.pages.training import command_text, environment_table, table_of, verdict
+from nas.runs.read import TRAINING, TRIALS, TRUTH, VERIFICATION, Run, read_run
+from nas.runs.search import verdict_text
 from nas.wording import costs_text, duration, number_text
 
 if TYPE_CHECKING:
-    from spaces.base import Arch
+    pass
 
 PAGE = "report.html"
-_CELLS = 4  # cells drawn, the best architecture's among them
 _ROWS = 25  # of a table, before it is cut
 _ARCH = 90  # characters of an official string, in a sentence
-_COSTS = {
-    "params": "parameters",
-    "flops": "FLOPs",
-    "latency_ms": "latency, ms",
-    "memory_mb": "peak memory, MB",
-}
 
 
 @dataclass(frozen=True)
@@ -139,7 +127,7 @@ def _verdict(run: Run) -> list[str]:
             f"{best['high']:.2f}; {costs}."
         )
     else:
-        found += f"{score_name(run)} {number_text(best['score'])}; {costs}."
+        found += f"{run.score_name} {number_text(best['score'])}; {costs}."
     sentences = [found]
     if run.result["benchmark"] is not None:
         sentences.append(f"Benchmark, {verdict_text(dict(run.result))}.")
@@ -163,7 +151,7 @@ def _facts(run: Run) -> list[tuple[str, str, str]]:
         facts.append(("parameters of the best", f"{best['params']:,}", ""))
         facts.append(("FLOPs of the best", f"{best['flops'] / 1e6:,.2f} M", ""))
         facts += [
-            (f"{_COSTS.get(name, name)}, of the best", _text(value), "")
+            (f"{COSTS.get(name, name)}, of the best", _text(value), "")
             for name, value in _measures(best).items()
         ]
     facts.append(("seed", str(run.recipe["seed"]), ""))
@@ -244,8 +232,8 @@ def _found(run: Run) -> Section | None:
     table = run.result["benchmark"]
     predicted = "low" in top[0]
     names = list(_measures(top[0]))
-    headers = ["place", *(["predicted", "90 % interval"] if predicted else [score_name(run)])]
-    headers += ["parameters", "M FLOPs", *(_COSTS.get(name, name) for name in names)]
+    headers = ["place", *(["predicted", "90 % interval"] if predicted else [run.score_name])]
+    headers += ["parameters", "M FLOPs", *(COSTS.get(name, name) for name in names)]
     headers += ["true", "true rank"] if table is not None else []
     rows = []
     for place, row in enumerate(top[:_ROWS], start=1):
@@ -295,7 +283,7 @@ def _costs(run: Run) -> Section | None:
             ]
             for row in front[:_ROWS]
         ]
-        headers = [score_name(run), "parameters", "FLOPs", *names, "architecture"]
+        headers = [run.score_name, "parameters", "FLOPs", *names, "architecture"]
         caption = f"The front of {' and '.join(run.objectives)}"
         cut = f"{len(rows)} of {len(front)} shown; the others are in result.json."
         told = last_is_code(caption, headers, rows)
@@ -304,58 +292,15 @@ def _costs(run: Run) -> Section | None:
     return Section("costs", "Score against cost", sentences, tables)
 
 
-def score_name(run: Run) -> str:
-    """Return what the trials call their score, in a word."""
-    name = str(run.recipe["proxy"]["name"])
-    if run.objectives:
-        name = parse_objective(run.objectives[0]).name
-    return {"predicted": "predicted accuracy", "predicted_accuracy": "predicted accuracy"}.get(
-        name, name
-    )
-
-
 def _text(value: float | None) -> str:
     return number_text(None if value is None else float(value))
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A quantity of every scored architecture, more being better or larger.
-
-    Attributes:
-        name: For a person.
-        values: ``(N,)``, NaN where it is not known.
-    """
-
-    name: str
-    values: NDArray[np.float64]
-
-
-def columns(run: Run) -> list[_Column]:
-    """Return what orders the architectures: score, members, costs, tabulated truth."""
-    rows = run.scored
-    found = [_Column(score_name(run), _sign(run) * _array([row.score for row in rows]))]
-    found += [
-        _Column(member, _array([values.get(row.arch) for row in rows]))
-        for member, values in run.members.items()
-    ]
-    names = ["params", "flops", *dict.fromkeys(name for row in rows for name in row.measures)]
-    names = [name for name in names if name not in (*OWN, score_name(run))]
-    found += [_Column(name, _array([row.quantity(name) for row in rows])) for name in names]
-    if run.truth:
-        found.append(_Column("truth", _array([run.truth.get(row.arch) for row in rows])))
-    return found
-
-
-def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.asarray([math.nan if value is None else value for value in values], dtype=float)
 
 
 def _agreement(run: Run) -> Section | None:
     if len(run.scored) < 4:
         return None
     found = columns(run)
-    rows = [[one.name, *(_spearman(one, other) for other in found)] for one in found]
+    rows = [[one.name, *(spearman_of(one, other) for other in found)] for one in found]
     ran = (run.result.get("settings") or {}).get("strategy")
     sentences = [
         f"Spearman's rank correlation among the {len(run.scored):,} architectures that this "
@@ -374,30 +319,6 @@ _VISITED = (
     "correlations of the whole space."
 )
 _OF_WHOM = {"random": ", drawn at random.", "exhaustive": ", one after another."}
-
-
-def _spearman(one: _Column, other: _Column) -> str:
-    known = ~(np.isnan(one.values) | np.isnan(other.values))
-    if known.sum() < 4:
-        return "-"
-    value = spearman_estimate(one.values[known], other.values[known]).value
-    return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def truth_text(run: Run) -> str:
-    """Say how well the score orders what the benchmark knows."""
-    score, *_, truth = columns(run)
-    known = ~np.isnan(truth.values)
-    n = int(known.sum())
-    if n < 4:
-        return f"The benchmark knows {n} of them, too few for a correlation."
-    told = spearman_estimate(score.values[known], truth.values[known])
-    if math.isnan(told.value):
-        return "Score or truth is the same for all of them, so there is no correlation."
-    return (
-        f"Score against the benchmark: {told.value:.2f} [{told.low:.2f}, {told.high:.2f}] (95 % "
-        f"interval, n = {n:,})."
-    )
 
 
 def _explained(values: Mapping[str, Any]) -> list[Table]:
@@ -469,172 +390,3 @@ _FILES = {
 
 def _files(run: Run) -> list[tuple[str, str]]:
     return [(name, what) for name, what in _FILES.items() if (run.path / name).is_file()]
-
-
-def pictures(run: Run) -> dict[str, Picture]:
-    """Return the pictures of a search by the names of their files.
-
-    Args:
-        run: The search.
-    """
-    found: dict[str, Picture] = {}
-    if run.result["best"] is not None:
-        found |= _sketches(run)
-    if run.trials:
-        found["scores"] = _scores_picture(run)
-    if run.truth and not run.objectives:
-        found["incumbent"] = _incumbent_picture(run)
-    if len(run.scored) >= 2:
-        found |= _cost_pictures(run)
-    if sum(row.arch in run.truth for row in run.scored) >= 2:
-        found["truth"] = _truth_picture(run)
-    return found
-
-
-def _sketches(run: Run) -> dict[str, Picture]:
-    """Return the best architectures as cells, and the first as a whole network."""
-    space, conditions = run.space, run.recipe["conditions"]
-    best = space.from_str(run.result["best"]["arch"])
-    count = _CELLS // max(1, len(cells_of(space, best)))
-    archs = [space.from_str(row["arch"]) for row in run.result["top"][:count]]
-    settings = {"num_classes": conditions["num_classes"], "resolution": conditions["resolution"]}
-    found: dict[str, Picture] = {}
-    for place, arch in enumerate(archs, start=1):
-        section = "best" if place == 1 else "found"
-        found |= _cell_pictures(run, arch, place, section)
-    for place, arch in enumerate(archs, start=1):
-        parts = outline(space, arch, **settings)
-        if not parts or (place > 1 and found):
-            break
-        note = "Outlined strongly: what the architecture decides. Right: what leaves each part."
-        title = "The whole network"
-        words = f"{title}: {network_words(parts)}"
-        found["network"] = Picture(title, draw_network(parts), words, note, "best")
-    return found
-
-
-def _cell_pictures(run: Run, arch: Arch, place: int, section: str) -> dict[str, Picture]:
-    found = {}
-    cells = cells_of(run.space, arch)
-    for number, cell in enumerate(cells):
-        name = f"cell_{place}" + (f"_{number + 1}" if len(cells) > 1 else "")
-        titles = (f"Place {place}" if place > 1 else "", cell.title or ("The cell" * (place == 1)))
-        score = number_text(run.result["top"][place - 1]["score"])
-        note = f"{score_name(run)} {score}" if place > 1 else ""
-        title = ": ".join(filter(None, titles))
-        found[name] = Picture(
-            title, draw_cell(cell), f"Place {place}, {cell.words()}", note, section
-        )
-    return found
-
-
-def _scores_picture(run: Run) -> Picture:
-    least, hidden = _least(run, [row.score for row in run.scored])
-    scores = [trial.score for trial in run.trials]
-    figure = draw_scores(scores, proxy=score_name(run), maximise=run.rises, least=least)
-    best = run.best_so_far
-    known = best[~np.isnan(best)]
-    alt = f"Scores of {len(run.trials):,} architectures in the order they came"
-    note = ""
-    if len(known):
-        alt += f"; the best rises from {known[0]:.4g} to {known[-1]:.4g}"
-        last = int(np.flatnonzero(best == known[-1])[0]) + 1
-        note = f"The best was found as number {last:,} of {len(run.trials):,}.{hidden}"
-    return Picture(f"Best {score_name(run)} over time", figure, alt, note, "course")
-
-
-def _incumbent_picture(run: Run) -> Picture:
-    """Draw what the benchmark says of the best so far: whether a better score was a better pick."""
-    values = run.truth_so_far
-    figure = draw_steps(values, up=truth_name(run))
-    known = [value for value in values if value is not None]
-    ends = f": {known[0]:.2f} at first, {known[-1]:.2f} at last" if known else ""
-    alt = f"{truth_name(run)} of the best so far by score{ends}"
-    title = "What the benchmark says of the best so far"
-    note = "It falls where a better score was a worse pick. Of several equal scores, the first."
-    return Picture(title, figure, alt, note, "course")
-
-
-def _sign(run: Run) -> int:
-    return 1 if run.rises else -1
-
-
-def truth_name(run: Run) -> str:
-    """Return what the benchmark's column measures."""
-    table = run.result["benchmark"] or {}
-    return str(table.get("measure") or table.get("column") or "truth")
-
-
-def _cost_pictures(run: Run) -> dict[str, Picture]:
-    """Return the score against every cost that is known, and the objectives against each other."""
-    rows = run.scored
-    first = score_name(run)
-    known = ["params", "flops", *dict.fromkeys(name for row in rows for name in row.measures)]
-    if run.objectives:
-        goals = [parse_objective(text) for text in run.objectives]
-        known = [goal.name for goal in goals[1:]] + [
-            name for name in known if name not in {goal.name for goal in goals}
-        ]
-    signs = {
-        parse_objective(text).name: parse_objective(text).sign for text in run.objectives or ()
-    }
-    found = {}
-    for name in known:
-        if name == first or name in OWN:
-            continue
-        found[f"against_{name}"] = _trade_off(run, rows, name, signs.get(name, -1))
-    return found
-
-
-def _trade_off(run: Run, rows: Sequence[TrialRow], name: str, sign: int) -> Picture:
-    pairs = [(row.quantity(name), row.score, row.arch) for row in rows]
-    known = [(x, y, arch) for x, y, arch in pairs if x is not None and y is not None]
-    front = front_of([(_sign(run) * y, sign * x) for x, y, _ in known]).tolist()
-    best = run.result["best"]["arch"]
-    marked = [place for place, (_, _, arch) in enumerate(known) if arch == best]
-    label = _COSTS.get(name, name)
-    least, hidden = _least(run, [y for _, y, _ in known])
-    figure = draw_trade_off(
-        [x for x, _, _ in known], [y for _, y, _ in known], front,
-        names=(label, score_name(run)), marked=marked, least=least,
-        more_is_better=sign > 0,
-    )  # fmt: skip
-    title = f"Against {label}"
-    alt = f"{score_name(run)} against {label} of {len(known):,} architectures, "
-    alt += f"{len(front)} on the front"
-    note = f"{len(front):,} of {len(known):,} are on the front.{hidden}"
-    return Picture(title, figure, alt, note, "costs")
-
-
-def _truth_picture(run: Run) -> Picture:
-    pairs = [
-        (row.score, run.truth[row.arch])
-        for row in run.scored
-        if row.arch in run.truth and row.score is not None
-    ]
-    what, note = truth_name(run), truth_text(run)
-    least, hidden = _cut([value for _, value in pairs])
-    note += hidden
-    inside = [pair for pair in pairs if least is None or pair[1] >= least]
-    figure = draw_agreement({"": inside}, score_name(run), what)
-    alt = f"{what} against {score_name(run)} of {len(pairs):,} architectures. {note}"
-    return Picture("Score against the benchmark", figure, alt, note, "agreement")
-
-
-def _least(run: Run, values: Sequence[float | None]) -> tuple[float | None, str]:
-    """Return where a picture of scores begins and what that hides, where more is better."""
-    return _cut([value for value in values if value is not None]) if run.rises else (None, "")
-
-
-def _cut(values: Sequence[float]) -> tuple[float | None, str]:
-    """Return where the vertical axis of a picture begins, and a sentence on what lies below.
-
-    None where all can be shown.
-    """
-    if not values:
-        return None, ""
-    least = worth_showing(values)
-    hidden = sum(value < least for value in values)
-    if not hidden:
-        return None, ""
-    return least, f" Not shown: {hidden:,} below {least:.4g}."

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.benchmark import Truth
-from nas.drawing import draw_scores
-from nas.engine import Result, Trial
+from nas.drawing.plots import draw_scores
+from nas.result import Result, Trial
 from nas.recipe import Recipe, parse_recipe
-from nas.report import (
+from nas.runs.search import (
     CACHE,
     RunFolder,
     TrialWriter,
@@ -24,8 +24,8 @@ from nas.report import (
     summarise,
     verdict_text,
 )
-from nas.run_folder import RESULT
-from nas.sketches import arc_levels, draw_arch
+from nas.runs.folder import RESULT
+from nas.drawing.sketches import arc_levels, draw_arch
 from spaces import SPACES
 from spaces.errors import NasError
 

@@ -12,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from nas.cli import app
-from nas.drawing import worth_showing
-from nas.run_data import read_run
-from nas.search_page import columns, how, page_of, pictures, truth_text, write_page
+from nas.drawing.plots import worth_showing
+from nas.pages.measures import columns, truth_text
+from nas.pages.search import how, page_of, write_page
+from nas.pages.search_pictures import pictures
+from nas.runs.read import read_run
 from spaces.errors import NasError
 from tests.nas.finished import TEXT, fail_when, finished
 
@@ -270,7 +272,7 @@ def test_a_page_that_fails_leaves_the_search_as_it_is(
     def fail(path: Path) -> Path:
         raise ZeroDivisionError("of the page")
 
-    monkeypatch.setattr("nas.search_page.write_page", fail)
+    monkeypatch.setattr("nas.pages.search.write_page", fail)
     monkeypatch.chdir(tmp_path)
     words = ["search", "smoke", "proxy=params", "budget=4", "--out", "run"]
     done = CliRunner().invoke(app, words)

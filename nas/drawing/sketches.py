@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.drawing import INKS, figure_of
-from nas.outline import Part, outline
+from nas.drawing.outline import Part, outline
+from nas.drawing.plots import INKS, figure_of
 from spaces.base import Arch, Space
 from spaces.cell import CellSpace, Kind
 from spaces.darts import CELLS, OPERATIONS, Darts
@@ -176,7 +176,7 @@ def draw_cell(cell: Cell) -> Figure:
 
 
 def draw_network(parts: Sequence[Part]) -> Figure:
-    """Draw a whole network, as :func:`nas.outline.outline` returns it: channels, sizes, repeats."""
+    """Draw a whole network, that :func:`~nas.drawing.outline.outline` returns."""
     box = _network_extent(parts)
     figure = figure_of(box.width, box.height)
     _draw_parts(_plain(figure, (0, 0, 1, 1), box), parts)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas.outline import outline
+from nas.drawing.outline import outline
 from spaces import NATS_TSS, SPACES, Space
 
-_EXAMPLES = Path(__file__).resolve().parents[1] / "spaces" / "examples.py"
+_EXAMPLES = Path(__file__).resolve().parents[2] / "spaces" / "examples.py"
 _spec = importlib.util.spec_from_file_location("own_examples", _EXAMPLES)
 assert _spec is not None
 assert _spec.loader is not None

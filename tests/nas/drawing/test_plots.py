@@ -10,8 +10,15 @@ import pytest
 from PIL import Image
 from scipy.ndimage import label
 
-from nas.drawing import INKS, as_svg, draw_agreement, draw_scores, draw_trade_off, save_figures
-from nas.sketches import arc_levels, cells_of, draw_arch, draw_cell
+from nas.drawing.plots import (
+    INKS,
+    as_svg,
+    draw_agreement,
+    draw_scores,
+    draw_trade_off,
+    save_figures,
+)
+from nas.drawing.sketches import arc_levels, cells_of, draw_arch, draw_cell
 from spaces import DARTS, NASBENCH101, NATS_SSS, NATS_TSS, SPACES
 from spaces.errors import NasError
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from nas.cli import app
-from nas.comparing import bands, compare, for_json, page, table, to_csv
-from nas.run_folder import RESULT
+from nas.pages.compare import bands, compare, for_json, page, table, to_csv
+from nas.runs.folder import RESULT
 from nas.statistics import mean_estimate, spearman_estimate, welch_difference
 from spaces.errors import NasError
 from tests.nas.finished import finished
@@ -134,7 +134,7 @@ def test_what_does_not_compare_is_refused(runs: dict[str, Path], tmp_path: Path)
 
 
 def test_the_page_links_to_the_runs(runs: dict[str, Path]) -> None:
-    from nas.search_page import write_page
+    from nas.pages.search import write_page
 
     write_page(runs["random0"])
     text = page(compare(named(runs, "random0", "random1")), runs["random0"].parent / "c.html")

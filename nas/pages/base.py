@@ -1,7 +1,7 @@
 """HTML pages that need nothing beside themselves: one look for searches, trainings, comparisons.
 
-Templates are in ``nas/templates``: ``base.html`` is the frame and the style, ``parts.html`` the
-tables, figures and facts. Everything is escaped but SVG that :func:`nas.drawing.as_svg` made.
+In ``templates``, ``base.html`` is the frame and the style, ``parts.html`` the tables, figures and
+facts. Everything is escaped but SVG that :func:`nas.drawing.plots.as_svg` made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.drawing import INKS, as_svg
+from nas.drawing.plots import INKS, as_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def render(template: str, **values: object) -> str:
     """Return a page.
 
     Args:
-        template: Of ``nas/templates``.
+        template: Of the folder ``templates``.
         values: What it names.
     """
     import jinja2  # late: only who writes a page needs it

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from nas import plain_yaml
 from nas.builder import SPACE
-from nas.drawing import Band, draw_bands
-from nas.pages import Picture, Table, render, shown
-from nas.run_data import Run, read_run
-from nas.search_page import PAGE, score_name, truth_name
+from nas.drawing.plots import Band, draw_bands
+from nas.pages.base import Picture, Table, render, shown
+from nas.pages.search import PAGE
+from nas.runs.read import Run, read_run
 from nas.statistics import Estimate, mean_estimate, welch_difference
 from nas.wording import duration, number_text
 from spaces.errors import NasError
@@ -331,12 +331,12 @@ def page(comparison: Comparison, at: Path) -> str:
         "there is none.",
     )
     note = "Line: mean over the seeds. Band: from the lowest to the highest of them."
-    name = score_name(first)
+    name = first.score_name
     figure = draw_bands(bands(comparison, lambda run: run.best_so_far), up=f"best {name}")
     labels = ", ".join(group.label for group in comparison.groups)
     drawn = {"best": Picture("Best score over time", figure, f"Best {name}: {labels}", note)}
     if comparison.has_truth:
-        what = truth_name(first)
+        what = first.truth_name
         figure = draw_bands(bands(comparison, lambda run: run.truth_so_far), up=what)
         title = "What the benchmark says of the best so far"
         drawn["truth"] = Picture(title, figure, f"{what} of the best so far: {labels}", note)

@@ -9,7 +9,7 @@
 ``trials.csv``      One row per architecture, written as they come.
 ``members.csv``     Of a search by an ensemble: what each member adds to each score.
 ``truth.csv``       With a benchmark: what it says of each architecture.
-``report.html``     Everything for a person, in one file (:mod:`nas.search_page`).
+``report.html``     Everything for a person, in one file (:mod:`nas.pages.search`).
 ``result.json``     The best architectures and how they were found; there when the run is complete.
 ``best_cell.png``   The best architecture, drawn.
 ``scores.png``      Every score in the order it came, and the best so far.
@@ -40,14 +40,14 @@ import numpy as np
 
 from nas.benchmark import Truth
 from nas.builder import SPACE, builder, is_file
-from nas.drawing import draw_scores, draw_trade_off, worth_showing
-from nas.engine import Result, ResultArch, Trial
+from nas.drawing.plots import draw_scores, draw_trade_off, worth_showing
+from nas.result import Result, ResultArch, Trial
 from nas.objectives import parse_objective
 from nas.quantities import COUNTED
 from nas.recipe import Recipe, load_recipe
-from nas.run_data import COLUMNS, MEMBERS, TRAINING, TRUTH
-from nas.run_folder import RECIPE, RESULT, Folder, as_json
-from nas.sketches import draw_arch
+from nas.runs.read import COLUMNS, MEMBERS, TRAINING, TRUTH
+from nas.runs.folder import RECIPE, RESULT, Folder, as_json
+from nas.drawing.sketches import draw_arch
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
 

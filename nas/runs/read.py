@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nas.builder import SPACE, is_file
 from nas.reading import read_json
-from nas.run_folder import RECIPE, RESULT
+from nas.objectives import parse_objective
+from nas.runs.folder import RECIPE, RESULT
 from nas.space_file import find_space
 from spaces.base import Space
 from spaces.errors import NasError
@@ -41,7 +42,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One architecture that a search has asked about; see :class:`nas.engine.Trial`.
+    """One architecture that a search has asked about; see :class:`nas.result.Trial`.
 
     Attributes:
         number: From 0, in the order of asking.
@@ -137,6 +138,25 @@ class Run:
         return bool(self.recipe["direction"] == "maximise")
 
     @property
+    def sign(self) -> int:
+        """What makes a higher score better by a product: 1 or -1."""
+        return 1 if self.rises else -1
+
+    @property
+    def score_name(self) -> str:
+        """What the trials call their score, in a word."""
+        name = str(self.recipe["proxy"]["name"])
+        if self.objectives:
+            name = parse_objective(self.objectives[0]).name
+        return "predicted accuracy" if name in ("predicted", "predicted_accuracy") else name
+
+    @property
+    def truth_name(self) -> str:
+        """What the benchmark's column measures."""
+        table = self.result["benchmark"] or {}
+        return str(table.get("measure") or table.get("column") or "truth")
+
+    @property
     def scored(self) -> list[TrialRow]:
         """The trials that have a score."""
         return [trial for trial in self.trials if trial.score is not None]
@@ -153,7 +173,7 @@ class Run:
 
         Of several with the same score, the first.
         """
-        sign = 1 if self.rises else -1
+        sign = self.sign
         values: list[float | None] = []
         best: float | None = None
         value: float | None = None

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nas import plain_yaml
-from nas.drawing import draw_agreement, draw_confusion, draw_curves
-from nas.pages import Picture, Table, last_is_code, render, shown
+from nas.drawing.plots import draw_agreement, draw_confusion, draw_curves
+from nas.pages.base import Picture, Table, last_is_code, render, shown
 from nas.wording import duration, number_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     """Return what came of a training, in sentences.
 
     Args:
-        summary: What :func:`nas.jobs.summarise_training` returned.
+        summary: What :func:`nas.runs.training.summarise_training` returned.
     """
     best = summary["archs"][summary["best"]]
     seeds = len([run for run in best["runs"] if run["accuracy"] is not None])
@@ -116,7 +116,7 @@ def pictures(
     """Return the pictures of a training: by file name a title and the figure.
 
     Args:
-        summary: What :func:`nas.jobs.summarise_training` returned.
+        summary: What :func:`nas.runs.training.summarise_training` returned.
         results: Of the jobs.
         numbers: For each job the number of its architecture.
     """

@@ -2,7 +2,7 @@
 
 Each function returns a matplotlib ``Figure`` made without pyplot, so nothing global is touched
 and no window can open; ``figure.savefig(path)`` writes it, :func:`as_svg` puts it into a page.
-Architectures are drawn by :mod:`nas.sketches`.
+Architectures are drawn by :mod:`nas.drawing.sketches`.
 """
 
 from __future__ import annotations
