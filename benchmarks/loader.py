@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nas.environment import environment
 from nas.training.augment import Augment
-from nas.training.data import Labelled
+from nas.training.images import Labelled
 from nas.training.loader import Loader
 from spaces import SPACES
 

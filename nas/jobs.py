@@ -36,7 +36,7 @@ from nas.runs.training import (
     summarise_training,
 )
 from nas.space_file import find_space
-from nas.training.data import ImageData
+from nas.training.images import ImageData
 from nas.workers import DEFAULT_EXECUTOR, WorkerLost, inside, make_workers
 from nas.writing import write_whole
 from spaces.errors import NasError

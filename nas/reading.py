@@ -221,3 +221,19 @@ def size_text(size: int) -> str:
         if size >= unit:
             return f"{size / unit:,.4g} {name}"
     return f"{size} bytes"
+
+
+def expanded(text: str) -> Path:
+    """Return a path in which ``~`` is a home, where there is such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # "~nobody"
+        return Path(text)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path is that of a file; false where it cannot be that of anything."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or forbidden to look at
+        return False

@@ -34,7 +34,7 @@ from nas.benchmark.columns import (
     check_dataset,
     parse_column,
 )
-from nas.reading import UnreadableFile, gunzip, read_bytes
+from nas.reading import UnreadableFile, gunzip, is_file, read_bytes
 from spaces.errors import InvalidArch, NasError, did_you_mean
 
 if TYPE_CHECKING:
@@ -378,23 +378,16 @@ def _path_and_column(text: str, space: Space) -> tuple[str, str]:
     # a colon that belongs to the path ("C:\t.csv", "./a:b/t.csv") leaves a separator behind it
     if not colon or not path or not column or "/" in column or "\\" in column:
         raise BadTable(f"{text}: expected PATH:COLUMN{_columns_of(text.rstrip(':'), space)}")
-    if not _is_file(path) and _is_file(text):
+    if not is_file(Path(path)) and is_file(Path(text)):
         raise BadTable(f"{text}: expected PATH:COLUMN{_columns_of(text, space)}")
     return path, column
 
 
 def _columns_of(path: str, space: Space) -> str:
     """Return the columns that could follow, for the message; nothing when it is no table."""
-    if not _is_file(path):
+    if not is_file(Path(path)):
         return ", such as 'table.csv.gz:c10_test_200'"
     return f"; columns: {', '.join(read_table(path, space).columns)}"
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except OSError:  # a name too long, a folder that is not ours
-        return False
 
 
 def _check_header(header: list[str], space: Space, source: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from nas.plugins import GROUPS, look_up_or_load
+from nas.reading import expanded, is_file
 from nas.space_file import find_space
 from searchers import StrategyInfo
 from spaces.errors import NasError, did_you_mean, look_up
@@ -201,22 +202,6 @@ def run_name(text: str) -> str:
             f"expected 1 to 60 letters, digits, '-', '_' or '.', for a folder's name, got {text!r}"
         )
     return text
-
-
-def expanded(text: str) -> Path:
-    """Return a path in which ``~`` is a home, where there is such a user."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # "~nobody"
-        return Path(text)
-
-
-def is_file(path: Path) -> bool:
-    """Tell whether a path is that of a file; false where it cannot be that of anything."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long for the file system, or forbidden to look at
-        return False
 
 
 class ConditionsSection(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.recipe.fields import expanded, is_file
+from nas.reading import expanded, is_file
 from spaces.errors import NasError, did_you_mean
 
 

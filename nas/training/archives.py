@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from nas.benchmark.unpickle import load_arrays
-from nas.reading import MIB, UnreadableFile, read_bytes, size_text
-from nas.training.data import (
+from nas.reading import MIB, UnreadableFile, expanded, read_bytes, size_text
+from nas.training.images import (
     CHANNELS,
-    ArchiveOptions,
+    ROOT,
     Bytes,
     DataError,
     Found,
@@ -37,7 +37,7 @@ from nas.training.data import (
     Raw,
     Split,
     Statistics,
-    expanded,
+    at_least,
     image_data,
 )
 from nas.training.splits import cifar10_splits
@@ -45,6 +45,23 @@ from spaces.errors import NasError
 
 _CHUNK = 2**20
 MIRROR_VARIABLE = "NAS_DATA_URL"
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """Settings of ``cifar10``, ``cifar100`` and ``imagenet16_120``.
+
+    Attributes:
+        root: Folder that the official files are looked for in: in itself and in sub-folders of
+            the usual names; ``nas data`` lists them.
+        limit: At most so many images of a class, the first ones, in each of train and test.
+    """
+
+    root: str = ROOT
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("limit", self.limit, 1)
 
 
 @dataclass(frozen=True)

@@ -5,33 +5,31 @@ Letters: N images, C channels, H W size.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.reading import UnreadableFile, array_of, reading_arrays
+from nas.reading import UnreadableFile, array_of, expanded, reading_arrays
 from nas.training.archives import ARCHIVES
-from nas.training.data import (
+from nas.training.images import (
     CHANNELS,
     MOST_BYTES,
     Bytes,
     DataError,
-    DigitsOptions,
     Found,
     ImageData,
-    NpzOptions,
     Raw,
     Statistics,
+    at_least,
     check_memory,
-    expanded,
     image_data,
-    stratified,
     three_channels,
 )
 from nas.training.pictures import decoded, in_threads, stacked
+from nas.training.splits import stratified
 from spaces.errors import look_up
 
 _DIGITS_TEST = 360  # of 1,797: a fifth
@@ -42,6 +40,46 @@ _ONE = ("images", "labels")
 _BLOBS = ("blob", "offsets", "labels")
 
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class DigitsOptions:
+    """Settings of ``digits``.
+
+    Attributes:
+        limit: At most so many images of a class, the first ones, in each of train and test.
+    """
+
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("limit", self.limit, 1)
+
+
+@dataclass(frozen=True)
+class NpzOptions:
+    """Settings of ``npz``.
+
+    Attributes:
+        file: An ``.npz`` file with one of three sets of arrays: ``x_train, y_train, x_test,
+            y_test``; ``images, labels``; or ``blob, offsets, labels``, where image i is the JPEG
+            or PNG file of the bytes ``blob[offsets[i]:offsets[i + 1]]``. Names of the classes
+            may stand in ``classes``. Images are uint8 ``(N, H, W, C)`` or ``(N, C, H, W)``.
+        train: How many of ``images`` or ``blob`` are for training; the rest is for testing.
+        like: ``cifar10``, ``cifar100`` or ``imagenet16_120``, where the file holds all of its
+            images in the official order: mean, standard deviation and splits are the published
+            ones then.
+        limit: At most so many images of a class, the first ones, in each of train and test.
+    """
+
+    file: str
+    train: int | None = None
+    like: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("train", self.train, 1)
+        at_least("limit", self.limit, 1)
 
 
 def load_digits(options: DigitsOptions) -> ImageData:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from nas.reading import expanded
 from nas.training.archives import (
     MIRROR_VARIABLE,
     THROTTLED,
@@ -26,7 +27,7 @@ from nas.training.archives import (
     md5_of,
     missing,
 )
-from nas.training.data import DataError, expanded
+from nas.training.images import DataError
 
 TIMEOUT_SECONDS = 30.0  # without a single byte
 TRIES = 4  # of one address, each going on where the one before broke off

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas.seeds import torch_generator
 from nas.training.augment import Augment, Draws
-from nas.training.data import DataError, Labelled
+from nas.training.images import DataError, Labelled
 
 
 class Loader:

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nas.seeds import seeded_torch
 from nas.training import checkpoint
 from nas.training.augment import Augment
-from nas.training.data import ImageData, Labelled, Parts
+from nas.training.images import ImageData, Labelled, Parts
 from nas.training.loader import Loader
 from nas.training.plan import Plan
 from nas.training.world import World

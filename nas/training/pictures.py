@@ -8,22 +8,23 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from nas.own import own_object
-from nas.training.data import (
+from nas.reading import expanded
+from nas.training.images import (
+    ROOT,
     Bytes,
     DataError,
-    DatasetOptions,
-    FolderOptions,
     Found,
     ImageData,
     Raw,
+    at_least,
     check_memory,
-    expanded,
     image_data,
     three_channels,
 )
@@ -34,6 +35,50 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Settings of ``folder``.
+
+    Attributes:
+        root: Folder with ``TRAIN/CLASS/PICTURE`` and ``TEST/CLASS/PICTURE``.
+        resolution: Height and width that pictures are brought to, pixels: the largest square in
+            the middle, made smaller or larger.
+        train: Name of the folder of training images.
+        test: Name of the folder of test images.
+        limit: At most so many images of a class, the first ones by name, in each of both.
+    """
+
+    root: str = ROOT
+    resolution: int = 32
+    train: str = "train"
+    test: str = "test"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("resolution", self.resolution, 8)
+        at_least("limit", self.limit, 1)
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Settings of ``dataset``.
+
+    Attributes:
+        train: ``package.module:callable`` that returns a ``torch.utils.data.Dataset``, or is one,
+            of ``(image, label)``. An image is a picture of Pillow, uint8 ``(H, W)``, ``(H, W, C)``
+            or ``(C, H, W)``, or a float tensor ``(C, H, W)`` from 0 to 1, as ``ToTensor`` makes it.
+        test: The same for the test images.
+        limit: At most so many images of a class, the first ones, in each of train and test.
+    """
+
+    train: str
+    test: str
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("limit", self.limit, 1)
 
 
 def decoded(content: bytes | Path, where: str, resolution: int | None = None) -> Bytes:

@@ -1,8 +1,9 @@
-"""The splits that NATS-Bench was made with, and its own files of them.
+"""How a data set is parted: official, held out by number, or as NATS-Bench was made.
 
-Dong, Liu, Musial, Gabrys 2021, https://arxiv.org/abs/2009.00437, section 3.2. On CIFAR-10 the
-training images are halved for choosing; on CIFAR-100 and ImageNet16-120 the official *test* images
-are, one half for choosing and one for the final number. Two splits of each data set:
+The splits of NATS-Bench: Dong, Liu, Musial, Gabrys 2021, https://arxiv.org/abs/2009.00437,
+section 3.2. On CIFAR-10 the training images are halved for choosing; on CIFAR-100 and
+ImageNet16-120 the official *test* images are, one half for choosing and one for the final number.
+Two splits of each data set:
 
     nats_test    what the test accuracies of the table were trained and measured on
     nats_valid   the same with its validation half held out; on CIFAR-10 a training on one half
@@ -20,18 +21,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas.reading import MIB, read_json
-from nas.training.data import (
+from nas.reading import MIB, expanded, read_json
+from nas.seeds import generator
+from nas.training.images import (
     TEST,
     TRAIN,
     UNUSED,
     VALIDATION,
     Bytes,
     DataError,
+    ImageData,
+    Ints,
+    Labelled,
+    Parts,
     Split,
-    expanded,
 )
+from spaces.errors import did_you_mean
 
 CIFAR_TRAIN, CIFAR_TEST = 50_000, 10_000
 MAX_BYTES = 64 * MIB
@@ -46,8 +53,96 @@ FILES_AT = "https://github.com/D-X-Y/AutoDL-Projects/tree/main/configs/nas-bench
 
 PUBLISHED = ("nats_test", "nats_valid")
 
+# The hold-out of a data set is the same in all runs: it belongs to the data, not to the training.
+_SPLIT_SEED = 0
+
 # The two lists of a file, and the part of the data set that they halve.
 _TRAIN_HALVES, _TEST_HALVES = ("train", "valid"), ("xvalid", "xtest")
+
+
+def split(data: ImageData, how: str | int | float | Mapping[str, str]) -> Parts:
+    """Split a data set.
+
+    Args:
+        data: What to split.
+        how: ``"official"``: all training images, no validation, the official test images. A whole
+            number or a fraction below 1: so many training images, as many of each class as its
+            share says, are held out as validation; which ones depends on the data alone, and a
+            larger hold-out contains a smaller one. A name of ``data.splits``. Or
+            ``{"file": PATH}``, a split file of NATS-Bench.
+
+    Raises:
+        DataError: No such split, or one that does not fit the data.
+    """
+    if how == "official":
+        return Parts(data.train, None, data.test)
+    if isinstance(how, str):
+        return _by_roles(data, _named(data, how))
+    if isinstance(how, Mapping):
+        return _by_roles(data, read_split(how, len(data.train), len(data.test)))
+    return _held_out(data, _count(how, len(data.train)))
+
+
+def _named(data: ImageData, name: str) -> Split:
+    if name in data.splits:
+        return data.splits[name]
+    if name in PUBLISHED and data.name in FILES:
+        raise DataError(as_a_file(data.name, name))
+    known = ["official", *data.splits]
+    raise DataError(
+        f"split: {data.name} has none named {name!r}.{did_you_mean(name, known)} Known: "
+        f"{', '.join(known)}, a number of images to hold out, a fraction of them, {{file: PATH}}"
+    )
+
+
+def _count(how: float, n: int) -> int:
+    if isinstance(how, bool) or not isinstance(how, int | float):
+        raise DataError(f"split: expected a name, a number or a fraction, got {how!r}")
+    count = round(how * n) if isinstance(how, float) else how
+    if not 0 < count < n or (isinstance(how, float) and how >= 1):
+        raise DataError(
+            f"split: expected 1 to {n - 1:,} training images to hold out, or a fraction between 0 "
+            f"and 1, got {how}"
+        )
+    return count
+
+
+def _held_out(data: ImageData, count: int) -> Parts:
+    held = stratified(data.train.labels.cpu().numpy(), count)
+    roles = np.where(held, VALIDATION, TRAIN).astype(np.uint8)
+    return _by_roles(data, Split(roles, np.full(len(data.test), TEST, np.uint8)))
+
+
+def _by_roles(data: ImageData, roles: Split) -> Parts:
+    import torch
+
+    train = data.train.take(np.flatnonzero(roles.train == TRAIN))
+    test = data.test.take(np.flatnonzero(roles.test == TEST))
+    first = data.train.take(np.flatnonzero(roles.train == VALIDATION))
+    second = data.test.take(np.flatnonzero(roles.test == VALIDATION))
+    validation = Labelled(
+        torch.cat([first.images, second.images]), torch.cat([first.labels, second.labels])
+    )
+    return Parts(train, validation if len(validation) else None, test)
+
+
+def stratified(labels: Ints, count: int) -> NDArray[np.bool_]:
+    """Choose ``count`` images, of every class its share; return which ones, ``(N,)``.
+
+    The images of a class stand in one fixed random order, of which the first are chosen, so that
+    what is chosen depends on the labels alone. Shares are rounded by largest remainder, ties go to
+    the lower class.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = count * sizes / len(labels)
+    shares = np.floor(exact).astype(np.int64)
+    rest = np.argsort(shares - exact, kind="stable")[: count - int(shares.sum())]
+    shares[rest] += 1
+    chosen = np.zeros(len(labels), dtype=np.bool_)
+    for label, share in zip(classes.tolist(), shares.tolist(), strict=True):
+        rng = generator(_SPLIT_SEED, "hold-out", label)
+        chosen[rng.permutation(np.flatnonzero(labels == label))[:share]] = True
+    return chosen
 
 
 def as_a_file(data: str, split: str) -> str:

@@ -51,9 +51,9 @@ from nas.runs.read import Run, read_run
 from nas.space_file import parse_space
 from nas.store import Store
 from nas.training import archives
-from nas.training.arrays import load_npz
+from nas.training.archives import ArchiveOptions
+from nas.training.arrays import NpzOptions, load_npz
 from nas.training.checkpoint import load as load_checkpoint
-from nas.training.data import ArchiveOptions, NpzOptions
 from nas.training.splits import read_split
 from nas.verifying import best_of
 from searchers import STRATEGIES

@@ -41,8 +41,8 @@ from nas.recipe.train import TRAIN
 from nas.space_file import find_space
 from nas.store import Store
 from nas.training import archives, arrays, checkpoint
-from nas.training.arrays import load_npz
-from nas.training.data import ArchiveOptions, NpzOptions
+from nas.training.archives import ArchiveOptions
+from nas.training.arrays import NpzOptions, load_npz
 from nas.training.splits import read_split
 from spaces import NATS_TSS, NasError
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nas.training.data import Bytes
+from nas.training.images import Bytes
 from tests.nas.training.official import tiny, unpacked
 
 

@@ -14,7 +14,8 @@ import torch
 
 from nas.training import archives
 from nas.training.archives import ARCHIVES, Archive, find, places
-from nas.training.data import Bytes, DataError, ImageData, load_data
+from nas.training.data import load_data
+from nas.training.images import Bytes, DataError, ImageData
 from tests.nas.training import official
 
 CIFAR = ("cifar10", "cifar100")

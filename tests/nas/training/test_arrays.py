@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from nas.training.archives import ARCHIVES
-from nas.training.data import Bytes, DataError, Split, Statistics, load_data, split
+from nas.training.data import load_data
+from nas.training.images import Bytes, DataError, Split, Statistics
+from nas.training.splits import split
 from spaces.errors import NasError
 from tests.nas.training.sources import random_images
 

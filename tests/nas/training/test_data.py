@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.recipe.fields import choice_of
-from nas.training.data import (
-    DATA,
+from nas.training.data import DATA, load_data
+from nas.training.images import (
     TEST,
     TRAIN,
     UNUSED,
@@ -29,11 +29,9 @@ from nas.training.data import (
     Split,
     Statistics,
     image_data,
-    load_data,
-    split,
-    stratified,
     three_channels,
 )
+from nas.training.splits import split, stratified
 from spaces.errors import NasError, UnknownName
 from tests.nas.training.sources import SOURCES
 

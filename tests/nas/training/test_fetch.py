@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from nas.training import archives, fetch
 from nas.training.archives import Archive
-from nas.training.data import DataError, load_data
+from nas.training.data import load_data
+from nas.training.images import DataError
 from tests.nas.training import official
 
 

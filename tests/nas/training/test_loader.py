@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nas.training.augment import Augment
-from nas.training.data import DataError, Labelled
+from nas.training.images import DataError, Labelled
 from nas.training.loader import Loader
 
 MEAN, STD = (0.0,) * 3, (1.0,) * 3

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nas.seeds import torch_generator
 from nas.training import checkpoint
 from nas.training.augment import Augment
-from nas.training.data import ImageData, Labelled, Parts
+from nas.training.images import ImageData, Labelled, Parts
 from nas.training.loader import Loader
 from nas.training.loop import Diverged, Step, Trained, train_network
 from nas.training.plan import Plan

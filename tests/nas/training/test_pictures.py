@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from nas.training import data as module
-from nas.training.data import DataError, load_data
+from nas.training import images as module
+from nas.training.data import load_data
+from nas.training.images import DataError
 from nas.training.pictures import decoded
 from spaces.errors import NasError
 from tests.nas.training.sources import TinyDataset, TinyTest, pictures, random_images

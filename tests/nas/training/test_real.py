@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from nas.training.archives import ARCHIVES
-from nas.training.data import Bytes, load_data, split
+from nas.training.data import load_data
+from nas.training.images import Bytes
+from nas.training.splits import split
 
 
 def psnr(some: Bytes, exact: Bytes) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from nas.training.data import TEST, TRAIN, VALIDATION, DataError, load_data, split
-from nas.training.splits import cifar10_splits, read_split
+from nas.training.data import load_data
+from nas.training.images import TEST, TRAIN, VALIDATION, DataError
+from nas.training.splits import cifar10_splits, read_split, split
 from tests.nas.training.sources import SOURCES
 
 
