@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from nas.callbacks import Callback, RunInfo, SearchLog
-from nas.chunks import OwnProxy
 from nas.hardware import Latency, MeasuredLatency
 from nas.hardware.source import latency_source
 from nas.limits import CostLimits
 from nas.objectives import Objectives
-from nas.oracle import Direction, DirectionWarning, Oracle, Score, Verdict
+from nas.oracle import AnyProxy, Direction, DirectionWarning, Oracle, Score, Verdict, as_spec
 from nas.plugins import look_up_or_load
-from nas.proxies.base import Conditions, ProxySpec
+from nas.proxies.base import Conditions
 from nas.quantities import COUNTED, Quantities
 from nas.result import Kept, Result, Trial
 from nas.seeds import child_seed
@@ -186,8 +185,8 @@ class Searcher:
         self,
         *,
         space: str | Space = "nats_tss",
-        proxy: str | ProxySpec | OwnProxy | None = None,
-        oracle: str | ProxySpec | OwnProxy | None = None,
+        proxy: AnyProxy | None = None,
+        oracle: AnyProxy | None = None,
         strategy: str | StrategyInfo | StrategyFactory | Strategy = "evolution",
         strategy_options: Mapping[str, Any] | None = None,
         budget: int = 500,
@@ -201,7 +200,7 @@ class Searcher:
         minibatch: int = 64,
         device: str = "cpu",
         dtype: Literal["float32", "float64"] = "float32",
-        tie_break: str | ProxySpec | OwnProxy | None = None,
+        tie_break: AnyProxy | None = None,
         direction: Direction = "maximise",
         exhaustive: Literal["never", "when_cheaper"] = "never",
         constraints: Mapping[str, object] | None = None,
@@ -293,6 +292,7 @@ class Searcher:
         self._proxy, self._tie_break, self._direction = proxy, tie_break, direction
         if exhaustive not in ("never", "when_cheaper"):
             raise NasError(f"exhaustive: expected 'never' or 'when_cheaper', got {exhaustive!r}")
+        judge = self._make_oracle(None, None)
         self.replaced: str | None = None
         if exhaustive == "when_cheaper":
             whole = _whole_if_cheaper(self.space, proxy, budget, self._limits)
@@ -300,7 +300,7 @@ class Searcher:
                 self.replaced = (
                     f"ranking all {whole:,} distinct architectures of {self.space.name}"
                     f"{' within the limits' if self._limits else ''} by "
-                    f"{proxy} instead of {budget:,} by {_strategy_name(strategy)}: run "
+                    f"{judge.proxy} instead of {budget:,} by {_strategy_name(strategy)}: run "
                     "together they take less time than those would one by one"
                 )
                 strategy, strategy_options, budget = "exhaustive", None, whole
@@ -314,7 +314,6 @@ class Searcher:
             self._check_strategy_object(strategy)
         else:
             self._make_strategy()  # a wrong option is told now, not at run
-        judge = self._make_oracle(None, None)
         self._make_objectives(judge)
         if cache is not None:
             judge.check_lasting()
@@ -479,11 +478,10 @@ class Searcher:
 
 
 def _whole_if_cheaper(
-    space: Space, proxy: str | ProxySpec | OwnProxy, budget: int, limits: CostLimits | None
+    space: Space, proxy: AnyProxy, budget: int, limits: CostLimits | None
 ) -> int | None:
     """Return the number of distinct architectures if ranking all is cheaper than the budget."""
-    spec = ProxySpec.parse(proxy) if isinstance(proxy, str) else proxy
-    gain = getattr(spec, "gain", None)
+    gain = getattr(as_spec(proxy), "gain", None)
     if gain is None:  # what an own proxy costs is not known
         return None
     most = budget * gain(space)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 import numpy as np
 
 from nas.chunks import Finding, OwnProxy, Question, answer, finding_of
-from nas.proxies.base import Conditions, ProxyError, ProxySpec
+from nas.proxies import PROXIES
+from nas.proxies.base import Conditions, Proxy, ProxyError, ProxySpec
 from nas.workers import Here, Workers
 from searchers.recent import Recent
 from spaces.base import Arch, Costs, Population, Space
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from nas.proxies.ensemble import Joined, Reference
 
 Direction = Literal["maximise", "minimise"]
+
+#: A proxy as a user may give it: by name, by its record, with settings, or as a function.
+AnyProxy: TypeAlias = str | Proxy | ProxySpec | OwnProxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +154,10 @@ class Oracle:
     def __init__(
         self,
         space: Space,
-        proxy: str | ProxySpec | OwnProxy,
+        proxy: AnyProxy,
         *,
         conditions: Conditions | None = None,
-        tie_break: str | ProxySpec | OwnProxy | None = None,
+        tie_break: AnyProxy | None = None,
         direction: Direction = "maximise",
         cache: Cache | None = None,
         batch_size: int | None = None,
@@ -559,16 +563,31 @@ def score_together(
     return [[ProxyError(x) if isinstance(x, str) else x for x in row] for row in found]
 
 
-def _judge(proxy: str | ProxySpec | OwnProxy, space: Space) -> _Judge:
+def as_spec(proxy: AnyProxy) -> ProxySpec | OwnProxy:
+    """Return a proxy with its settings, at their defaults where only the record is given.
+
+    Raises:
+        NasError: Neither a proxy's name, nor its record, nor something to call.
+    """
     if isinstance(proxy, str):
-        proxy = ProxySpec.parse(proxy)
-    if isinstance(proxy, ProxySpec):
-        return _built_in(proxy, space)
-    if not callable(proxy):
+        return ProxySpec.parse(proxy)
+    if isinstance(proxy, Proxy):
+        if PROXIES.get(proxy.name, proxy) is not proxy:  # their scores would meet in one cache
+            raise NasError(
+                f"proxy: a built-in one is named {proxy.name!r}; give yours another name"
+            )
+        return ProxySpec(proxy, proxy.options())
+    if not isinstance(proxy, ProxySpec) and not callable(proxy):
         raise NasError(
-            f"proxy: expected a name such as 'meco', a ProxySpec or a callable, got {proxy!r}"
+            "proxy: expected a name such as 'meco', a Proxy, a ProxySpec or a callable, got "
+            f"{type(proxy).__name__}"
         )
-    return _own(proxy, space)
+    return proxy
+
+
+def _judge(proxy: AnyProxy, space: Space) -> _Judge:
+    spec = as_spec(proxy)
+    return _built_in(spec, space) if isinstance(spec, ProxySpec) else _own(spec, space)
 
 
 def _built_in(spec: ProxySpec, space: Space) -> _Judge:

@@ -38,7 +38,7 @@ def plugin_values(kind: str) -> dict[str, str]:
     Args:
         kind: ``space``, ``proxy`` or ``strategy``.
     """
-    return {entry.name: f"{kind} {entry.value}" for entry in _entries(kind)}
+    return {entry.name: entry.value for entry in _entries(kind)}
 
 
 def look_up_or_load(table: Mapping[str, T], name: str, *, kind: str, expected: type[Any]) -> T:

@@ -42,9 +42,10 @@ def catalogue(
         "data sets": {name: source.summary for name, source in DATA.items()},
         "recipes": {name: _summary(path) for name, path in shipped_recipes().items()},
     }
-    plugins = {name: value for kind in GROUPS for name, value in plugin_values(kind).items()}
-    if plugins:
-        tables["plugins"] = plugins
+    for kind, group in GROUPS.items():
+        plugins = plugin_values(kind)
+        if plugins:
+            tables[f"{group} of plugins"] = plugins
     for command in ("fit", "design", "train"):
         recipes = shipped_recipes(command)
         tables[f"recipes for nas {command}"] = {x: _summary(path) for x, path in recipes.items()}

@@ -20,7 +20,7 @@ from pydantic import (
     ValidationInfo,
     create_model,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from nas.plugins import GROUPS, look_up_or_load
 from nas.reading import expanded, is_file
@@ -125,8 +125,15 @@ def check_options(options: type, given: dict[str, Any]) -> dict[str, Any]:
 
     A pydantic error raised here gets the path of the surrounding field in front of its own.
     """
-    # As JSON, for a list may then stand for a tuple and a mapping for a dataclass.
-    checked = options_model(options).model_validate_json(json.dumps(given))
+    model = options_model(options)
+    try:
+        # As JSON, for a list may then stand for a tuple and a mapping for a dataclass.
+        checked = model.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        known = ["name", *model.model_fields]
+        raise ValidationError.from_exception_data(
+            options.__name__, [_naming_options(details, known) for details in error.errors()]
+        ) from None
     values = {key: getattr(checked, key) for key in given}
     try:
         options(**values)  # the dataclass knows the ranges
@@ -136,6 +143,17 @@ def check_options(options: type, given: dict[str, Any]) -> dict[str, Any]:
         details = InitErrorDetails(type=refuse(str(error)), loc=place, input=given)
         raise ValidationError.from_exception_data(options.__name__, [details]) from None
     return values
+
+
+def _naming_options(details: ErrorDetails, known: list[str]) -> InitErrorDetails:
+    """Return a fault of options; that of an unknown one says which there are."""
+    kind: str | PydanticCustomError = details["type"]
+    if kind == "extra_forbidden" and len(details["loc"]) == 1:
+        kind = PydanticCustomError("unknown_option", "unknown option", {"known": known})
+        return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"])
+    return InitErrorDetails(
+        type=kind, loc=details["loc"], input=details["input"], ctx=details.get("ctx", {})
+    )
 
 
 def existing(text: str, info: ValidationInfo) -> str:

@@ -164,7 +164,9 @@ def _explain(recipe: Kind, details: ErrorDetails, document: Document) -> Problem
     if kind == "refused":
         text = str(context["text"])
     elif kind == "extra_forbidden":
-        text = _unknown_key(recipe, path, document)
+        text = _unknown_key(path, _known_keys(recipe, path[:-1]))
+    elif kind == "unknown_option":
+        text = _unknown_key(path, context["known"])
     elif kind == "missing":
         return Problem(document.place(path[:-1]), dotted(path), "required, but missing")
     elif kind == "literal_error":
@@ -181,8 +183,7 @@ def _explain(recipe: Kind, details: ErrorDetails, document: Document) -> Problem
     return Problem(document.place(path), dotted(path), text)
 
 
-def _unknown_key(recipe: Kind, path: plain_yaml.Path, document: Document) -> str:
-    known = _known_keys(recipe, path[:-1], document.value)
+def _unknown_key(path: plain_yaml.Path, known: list[str]) -> str:
     hint = did_you_mean(str(path[-1]), known)
     return (
         f"unknown key{hint.replace(' Did', '; did', 1)}{'' if hint else '.'} Known: "
@@ -190,16 +191,10 @@ def _unknown_key(recipe: Kind, path: plain_yaml.Path, document: Document) -> str
     )
 
 
-def _known_keys(kind: Kind, path: plain_yaml.Path, recipe: dict[str, Any]) -> list[str]:
-    """Return the keys that the mapping at ``path`` of a recipe may have."""
+def _known_keys(kind: Kind, path: plain_yaml.Path) -> list[str]:
+    """Return the keys that the section at ``path`` of a recipe may have."""
     section = str(path[0]) if path else ""
-    if section in kind.sections:
-        return list(kind.sections[section].model_fields)
-    if section in kind.selectors:
-        # Without a name it is {formula: FILE}.
-        options = kind.selectors[section][recipe[section].get("name", "formula")].options
-        return ["name", *(field.name for field in dataclasses.fields(options))]
-    return list(kind.model.model_fields)
+    return list(kind.sections.get(section, kind.model).model_fields)
 
 
 def _not_among(expected: str, got: object) -> str:

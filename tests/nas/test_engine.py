@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import nas
 from nas.engine import Searcher, search
 from nas.oracle import DirectionWarning, Oracle, Score
-from nas.proxies.base import Conditions, ProxyError
+from nas.proxies.base import Conditions, Proxy, ProxyError
 from nas.result import Result, Trial
 from nas.seeds import child_seed
 from nas.store import Store
@@ -447,3 +448,31 @@ def test_a_proxy_of_your_own_is_never_replaced_and_a_wrong_word_is_refused() -> 
     assert Searcher(proxy=own, budget=5, exhaustive="when_cheaper").replaced is None
     with pytest.raises(NasError, match="expected 'never' or 'when_cheaper', got 'always'"):
         Searcher(exhaustive="always")  # type: ignore[arg-type]
+
+
+def test_the_record_of_a_proxy_is_a_proxy() -> None:
+    widest = Proxy(
+        "widest",
+        "channels of the last stage",
+        "",
+        population=lambda space, population, conditions, options: population.max(axis=1) * 1.0,
+    )
+    result = Searcher(space="nats_sss", proxy=widest, strategy="random", budget=20).run()
+    assert result.best.score == 7
+    assert result.settings["proxy"] == "widest"
+    with pytest.raises(NasError, match="a built-in one is named 'meco'; give yours another name"):
+        Searcher(proxy=replace(widest, name="meco"))
+    with pytest.raises(NasError, match=r"'widest': expected one of .*, got population and members"):
+        replace(widest, members=lambda options: {"meco": 1.0})
+    with pytest.raises(NasError, match=r"'widest': expected one of .*, got none"):
+        replace(widest, population=None)
+    with pytest.raises(NasError, match=r"a ProxySpec or a callable, got int$"):
+        Searcher(proxy=3)  # type: ignore[arg-type]
+
+
+def test_what_replaces_a_search_is_said_in_a_sentence() -> None:
+    predictor = nas.Predictor.load("tss_cifar10")
+    told = Searcher(oracle=predictor, budget=300, exhaustive="when_cheaper").replaced
+    assert told is not None
+    assert len(told) < 250
+    assert "by predictor tss_cifar10" in told

@@ -3,6 +3,9 @@
 import re
 import runpy
 import shlex
+import sys
+import types
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from typer.testing import CliRunner
 
 from nas import Conditions, NasError, Searcher, plugins
 from nas.cli import app, search_app
+from nas.proxies import PROXIES
 from nas.proxies.base import ProxySpec, score_batch
+from nas.recipe import RecipeError, parse_recipe
 from nas.space_file import find_space, parse_space
 from searchers import STRATEGIES
 from spaces import NATS_TSS, ChainSpace, UnknownName
@@ -180,7 +185,7 @@ def test_plugins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("importlib.metadata.entry_points", announced)
     assert find_space("nats_tss") is NATS_TSS  # what is built in cannot be replaced
-    assert plugins.plugin_values("proxy") == {"plugged": "proxy tests_plugin_missing:X"}
+    assert plugins.plugin_values("proxy") == {"plugged": "tests_plugin_missing:X"}
     with pytest.raises(NasError, match=r"proxy 'plugged': cannot load plugin 'tests_plugin"):
         Searcher(proxy="plugged")
     with pytest.raises(NasError, match="plugin 'searchers:EVOLUTION' calls itself 'evolution'"):
@@ -190,6 +195,17 @@ def test_plugins_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     entries["strategies"] = EntryPoint("own", "searchers:STRATEGIES", "nas_search.strategies")
     with pytest.raises(NasError, match="is no StrategyInfo, but dict"):
         Searcher(proxy="sed", strategy="own")
+    own = types.ModuleType("tests_plugin")
+    own.MINE = replace(STRATEGIES["evolution"], name="mine")  # type: ignore[attr-defined]
+    own.READER = replace(PROXIES["formula"], name="reader")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tests_plugin", own)
+    entries["strategies"] = EntryPoint("mine", "tests_plugin:MINE", "nas_search.strategies")
+    with pytest.raises(RecipeError, match=r"strategy\.populaton: unknown key; did you mean 'popul"):
+        parse_recipe(
+            "space: nats_tss\nproxy: sed\nstrategy: {name: mine, populaton: 3}\n", "r.yaml"
+        )
+    entries["proxies"] = EntryPoint("reader", "tests_plugin:READER", "nas_search.proxies")
+    assert ProxySpec.parse("reader:a.yaml").settings["file"] == "a.yaml"
     monkeypatch.setitem(STRATEGIES, "spare", STRATEGIES["random"])
     entries["strategies"] = EntryPoint("random", "searchers:RANDOM", "nas_search.strategies")
     assert Searcher(proxy="sed", strategy="random", budget=3).run().trials

@@ -254,6 +254,10 @@ def test_an_option_is_overridden_where_the_recipe_names_no_one() -> None:
         "<command line>: executor.memry_mb: unknown key; did you mean 'memory_mb'? "
         "Known: name, chunk_seconds, memory_mb"
     ]
+    assert messages(f"{MINIMAL}executor: {{name: ray://host:1, gpu: 1}}\n") == [
+        "r.yaml:3: executor.gpu: unknown key; did you mean 'gpus'? "
+        "Known: name, chunk_seconds, memory_mb, address, gpus, retries"
+    ]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
