@@ -17,7 +17,7 @@ from torch import Tensor
 from nas.design.atoms import GROUP, PASSES, ROLES, TINY, Atom
 from nas.design.layers import Layers, join
 from nas.networks.events import Event
-from nas.networks.run import Layer
+from nas.networks.forward import Layer
 from nas.networks.sizes import SizeNetworks
 from nas.proxies.base import Conditions
 from nas.proxies.decorrelation import FLOOR
@@ -340,7 +340,7 @@ def measure(
         wanted: Atoms by role; only the passes that they need are run.
 
     Raises:
-        RunError: A layer's gradients cannot be taken apart.
+        ForwardError: A layer's gradients cannot be taken apart.
     """
     passes: dict[str, Wanted] = {}
     for role, atoms in wanted.items():

@@ -5,5 +5,5 @@ with a form for operations on edges (:mod:`nas.networks.cells`) and one for oper
 (:mod:`nas.networks.vertices`).
 
 Whoever runs them, a proxy hears the same events (:mod:`nas.networks.events`) and asks the same
-questions afterwards (:class:`nas.networks.run.Run`).
+questions afterwards (:class:`nas.networks.forward.ForwardPass`).
 """

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.networks.events import Event, Listener
-from nas.networks.run import Layer, Norm, Run, Window, along, normalise_plainly
+from nas.networks.forward import ForwardPass, Layer, Norm, Window, along, normalise_plainly
 from nas.networks.weights import Kind, layer_bias, layer_weight
 
 EPSILON = 1e-5  # of nn.BatchNorm2d
@@ -255,7 +255,7 @@ class BatchedNetworks(ABC):
         norm: Norm = "batch",
         dtype: torch.dtype | None = None,
         twice: bool = False,
-    ) -> Run:
+    ) -> ForwardPass:
         """Run with gradients, as :meth:`nas.networks.module.ModuleNetwork.run`."""
         images = images.to(dtype or images.dtype)
         leaf = images.expand(self.count, *images.shape).clone().requires_grad_()
@@ -264,7 +264,9 @@ class BatchedNetworks(ABC):
             features = self._forward(feed, leaf)
             assert features is not None
             logits = self._classify(feed, features)
-        return Run(leaf, logits, labels=labels, layers=feed.layers, blocks=feed.blocks, twice=twice)
+        return ForwardPass(
+            leaf, logits, labels=labels, layers=feed.layers, blocks=feed.blocks, twice=twice
+        )
 
     def along(self, path: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`nas.networks.module.ModuleNetwork.along`, ``(N, M, classes)`` each."""

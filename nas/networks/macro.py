@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.networks.batched import BatchedNetworks, Feed
-from nas.networks.run import RunError
+from nas.networks.forward import ForwardError
 from spaces import Population
 from spaces.transnas_macro import BASE, TransnasMacro
 
@@ -126,7 +126,7 @@ def _module(
             feed.tell("relu", rectified, archs, rows=rows)
             stride = stride if part == "conv_a" else 1
             if x.shape[1] * (-(-x.shape[3] // stride)) ** 2 == 1:  # as batch-norms refuse it, too
-                raise RunError("a batch-norm of a single number: use a larger resolution")
+                raise ForwardError("a batch-norm of a single number: use a larger resolution")
             x = feed.convolve(
                 f"{place}.{part}.op.1", rectified, width, 3, archs, stride=stride, rows=rows
             )

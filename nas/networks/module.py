@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nas.networks.events import Event, Listener
-from nas.networks.run import (
+from nas.networks.forward import (
+    ForwardError,
+    ForwardPass,
     Layer,
     Norm,
-    Run,
-    RunError,
     Window,
     along,
     normalise_plainly,
@@ -224,7 +224,7 @@ class _ImageNorm(nn.Module):
         norm = self._norm
         assert isinstance(norm, _BATCH_NORMS)
         if x.dim() < 3:
-            raise RunError("a batch-norm over single numbers needs more than one image")
+            raise ForwardError("a batch-norm over single numbers needs more than one image")
         if self._plainly:
             out = normalise_plainly(x.flatten(2)[:, :, None], norm.eps)  # (M, C, 1, positions)
             if norm.affine:
@@ -355,8 +355,8 @@ class ModuleNetwork:
         norm: Norm = "batch",
         dtype: torch.dtype | None = None,
         twice: bool = False,
-    ) -> Run:
-        """Run with gradients; see :class:`nas.networks.run.Run`.
+    ) -> ForwardPass:
+        """Run with gradients; see :class:`nas.networks.forward.ForwardPass`.
 
         Args:
             images: ``(M, C, H, W)``.
@@ -374,8 +374,8 @@ class ModuleNetwork:
         with torch.enable_grad(), self._draws():
             logits = _logits(_forward(net, leaf[0], heard))
         if any(layer.output._version != version for layer, version in heard.layers):
-            raise RunError("the network changes the output of a layer in place")
-        return Run(
+            raise ForwardError("the network changes the output of a layer in place")
+        return ForwardPass(
             leaf,
             logits,
             labels=labels,
@@ -388,7 +388,7 @@ class ModuleNetwork:
     def along(self, path: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
         """Return two derivatives of the logits along a curve of images, ``(1, M, classes)`` each.
 
-        Batch-norms see every image alone. See :func:`nas.networks.run.along`.
+        Batch-norms see every image alone. See :func:`nas.networks.forward.along`.
         """
         self._reset()
         net = copy.deepcopy(self._net)
@@ -439,7 +439,7 @@ class ModuleNetwork:
 def _logits(result: object) -> Tensor:
     """Return what a network returned as ``(1, M, classes)``."""
     if not isinstance(result, Tensor):
-        raise RunError(f"the network returns {type(result).__name__}, not a tensor of logits")
+        raise ForwardError(f"the network returns {type(result).__name__}, not a tensor of logits")
     return result.flatten(1)[None] if result.dim() > 1 else result[None, :, None]
 
 

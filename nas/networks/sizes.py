@@ -24,7 +24,7 @@ from torch import Tensor
 from nas.networks.batched import Feed, convolve
 from nas.networks.cells import reduction
 from nas.networks.events import Listener
-from nas.networks.run import RunError
+from nas.networks.forward import ForwardError
 from nas.networks.weights import Kind
 from spaces import Population
 from spaces.nats_sss import CELL, REDUCTIONS, WIDTHS
@@ -96,7 +96,7 @@ class SizeNetworks:
 
     def weights(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Refuse: the nodes of the tree are no networks."""
-        raise RunError("the size space has no weights before its networks are built")
+        raise ForwardError("the size space has no weights before its networks are built")
 
     def feed(self, images: Tensor, listeners: Sequence[Listener], weights: Kind) -> list[Tensor]:
         """Run forwards on images ``(M, 3, R, R)``; return each listener's scores, ``(N,)``.

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nas import plain_yaml
 from nas.drawing.sketches import cells_of
@@ -24,13 +24,10 @@ from nas.pages.training import command_text, environment_table, table_of, verdic
 from nas.runs.read import TRAINING, TRIALS, TRUTH, VERIFICATION, Run, read_run
 from nas.runs.search import verdict_text
 from nas.wording import costs_text, duration, number_text
-
-if TYPE_CHECKING:
-    pass
+from nas.writing import write_whole
 
 PAGE = "report.html"
 _ROWS = 25  # of a table, before it is cut
-_ARCH = 90  # characters of an official string, in a sentence
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,12 @@ def write_page(path: Path) -> Path:
         path: The run folder.
 
     Raises:
-        NasError: There is no finished search, or its space is not there any more.
+        NasError: There is no finished search, its space is not there any more, or it cannot be
+            written.
     """
     run = read_run(path)
     page = path / PAGE
-    partial = path / f".{PAGE}.partial"
-    partial.write_text(page_of(run, pictures(run)), encoding="utf-8")
-    partial.replace(page)
+    write_whole(page, page_of(run, pictures(run)))
     return page
 
 

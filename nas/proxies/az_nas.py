@@ -97,12 +97,12 @@ def _trainability(subject: Subject, options: NoOptions) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    from nas.networks.run import RunError
+    from nas.networks.forward import ForwardError
     from nas.seeds import torch_generator
 
     run = subject.minibatch()
     if len(run.blocks) < 2:
-        raise RunError("trainability needs two building blocks at least")
+        raise ForwardError("trainability needs two building blocks at least")
     terms = []
     for number, block in enumerate(run.blocks[1:], start=1):
         rng = torch_generator(subject.conditions.seed, "az_trainability", number)

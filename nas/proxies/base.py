@@ -1,6 +1,6 @@
 """What a proxy is, how it is named in text, and how a batch of architectures is scored.
 
-A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It takes one of four routes:
+A proxy is a frozen record in :data:`nas.proxies.PROXIES`. It is of one of four kinds:
 
 ``population``
     Data-free: a function of the architectures alone, for a whole population at once.
@@ -116,9 +116,9 @@ class Proxy:
             ``gradients``; ``noise`` if it draws inputs of its own.
         reads_by: The same, where it depends on the options.
         options: Frozen dataclass of its settings, all with defaults.
-        population: Data-free route: ``(space, population (N, D), conditions, options) -> (N,)``.
-        listener: Forward route: ``(networks, conditions of one repeat, options) -> Listener``.
-        gauge: Asking route: ``(subject of N networks, options) -> (N,)`` in float64.
+        population: Data-free: ``(space, population (N, D), conditions, options) -> (N,)``.
+        listener: Forward only: ``(networks, conditions of one repeat, options) -> Listener``.
+        gauge: Asking logits and gradients: ``(subject of N networks, options) -> (N,)`` in float64.
         module: For a data-free proxy that is also defined on a network: ``(net, image) -> float``;
             the network is a private copy.
         sees: What a listener's pass runs on: one ``image``, the shared ``minibatch``, or its

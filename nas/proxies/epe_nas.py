@@ -31,12 +31,12 @@ _MANY_CLASSES = 100
 def _epe_nas(subject: Subject, options: NoOptions) -> Tensor:
     import torch
 
-    from nas.networks.run import RunError
+    from nas.networks.forward import ForwardError
     from nas.proxies.spectrum import correlation_of_rows
 
     run = subject.minibatch()
     if run.labels is None:
-        raise RunError("the images have no labels")
+        raise ForwardError("the images have no labels")
     terms = (correlation_of_rows(run.input_gradient).abs() + _K).log()  # (K, M, M)
     found, members = torch.unique(run.labels, return_counts=True)
     belongs = (run.labels[:, None] == found).double()  # (M, classes)

@@ -20,10 +20,10 @@ from nas.networks.batched import BatchedNetworks
 from nas.networks.cells import CellNetworks
 from nas.networks.darts import DartsNetworks
 from nas.networks.events import Listener
+from nas.networks.forward import ForwardError, ForwardPass
 from nas.networks.images import Images, SeededImages
 from nas.networks.macro import MacroNetworks
 from nas.networks.module import ModuleNetwork
-from nas.networks.run import Run, RunError
 from nas.networks.sizes import SizeNetworks
 from nas.networks.vertices import VertexNetworks
 from nas.networks.weights import Kind
@@ -86,8 +86,8 @@ class Subject:
         self.images = images
         self._listeners = listeners
         self._twice = twice
-        self._run: Run | None = None
-        self._apart: dict[int, Run] = {}
+        self._run: ForwardPass | None = None
+        self._apart: dict[int, ForwardPass] = {}
 
     @property
     def count(self) -> int:
@@ -98,17 +98,19 @@ class Subject:
         """Tell whether the pass over the first minibatch has been run."""
         return self._run is not None
 
-    def minibatch(self) -> Run:
+    def minibatch(self) -> ForwardPass:
         """Return the run on the first minibatch; everybody who asks shares it."""
         if self._run is None:
             self._run = self._on(0, listeners=self._listeners, twice=self._twice)
         return self._run
 
-    def other_minibatch(self, number: int) -> Run:
+    def other_minibatch(self, number: int) -> ForwardPass:
         """Return a run on a further minibatch, from 1 on; it is not kept, for the memory."""
         return self._on(number)
 
-    def _on(self, number: int, *, listeners: Sequence[Listener] = (), twice: bool = False) -> Run:
+    def _on(
+        self, number: int, *, listeners: Sequence[Listener] = (), twice: bool = False
+    ) -> ForwardPass:
         images, labels = self.images.minibatch(number)
         return self.networks.run(
             place(images, self.conditions),
@@ -117,7 +119,7 @@ class Subject:
             twice=twice,
         )
 
-    def apart(self, most: int) -> Run:
+    def apart(self, most: int) -> ForwardPass:
         """Return the run on the first images of the minibatch, each of them seen alone.
 
         Args:
@@ -462,7 +464,7 @@ def ask_repeatedly(
 def _failed(spec: ProxySpec, error: Exception) -> ProxyError:
     if isinstance(error, ProxyError):
         return error
-    known = isinstance(error, RunError)
+    known = isinstance(error, ForwardError)
     reason = str(error) if known else f"{type(error).__name__}: {error}"
     # Out of memory is the machine's fault, and another day's answer may be another.
     lasting = not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.networks.forward import ForwardError
 from nas.networks.module import ModuleNetwork
-from nas.networks.run import RunError
 from nas.proxies import PROXIES, ProxyError
 from nas.seeds import seeded_torch
 from tests.nas.proxies.by_hand import ask_all, ask_net, given, linear, vectors
@@ -342,5 +342,5 @@ def test_a_batch_norm_over_single_numbers_has_no_answer_for_one_image() -> None:
     net = nn.Sequential(
         nn.Flatten(), nn.Linear(108, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
     ).double()
-    with pytest.raises(RunError, match="needs more than one image"):
+    with pytest.raises(ForwardError, match="needs more than one image"):
         ModuleNetwork(net, 0, seeded=False).run(IMAGES.first(), norm="image")

@@ -25,7 +25,7 @@ from torch import Tensor
 Norm = Literal["batch", "image", "identity"]
 
 
-class RunError(RuntimeError):
+class ForwardError(RuntimeError):
     """The networks ran, but have no answer to a question; the text says why."""
 
 
@@ -77,13 +77,13 @@ class Layer:
     def first_by_image(self, gradient: Tensor) -> Tensor:
         """As :meth:`by_image`, for the first weight only: ``(k, M)``."""
         if self.entered is None or self.weight is None:
-            raise RunError("gradients by image need plain convolutions and linear layers")
+            raise ForwardError("gradients by image need plain convolutions and linear layers")
         entered = self.entered.detach()
         rising = self.by_position(gradient)[:, :, 0]  # (k, M, P), of the first channel
         if self.linear:
             return (self.by_position(entered)[:, :, 0] * rising).sum(dim=2)
         if self.window is None:
-            raise RunError("gradients by image need two-dimensional convolutions")
+            raise ForwardError("gradients by image need two-dimensional convolutions")
         stride, padding, dilation, _ = self.window
         entered = entered[:, :1] if self.alone else entered[:, :, :1].flatten(0, 1)
         kernel = (self.weight.shape[2], self.weight.shape[3])
@@ -97,10 +97,10 @@ class Layer:
             gradient: By the output, of something that does not mix images.
 
         Raises:
-            RunError: Not a linear layer and not a two-dimensional convolution.
+            ForwardError: Not a linear layer and not a two-dimensional convolution.
         """
         if self.entered is None or self.weight is None:
-            raise RunError("gradients by image need plain convolutions and linear layers")
+            raise ForwardError("gradients by image need plain convolutions and linear layers")
         entered = self.entered.detach()
         rising = self.by_position(gradient)  # (k, M, C, P)
         if self.linear:
@@ -113,14 +113,14 @@ class Layer:
             columns = F.unfold(flat, kernel, dilation, padding, stride)
             columns = columns.view(*rising.shape[:2], *columns.shape[1:])  # (k, M, C_in * kk, P)
         else:
-            raise RunError("gradients by image need two-dimensional convolutions")
+            raise ForwardError("gradients by image need two-dimensional convolutions")
         k, m, _, positions = rising.shape
         rising = rising.reshape(k, m, groups, -1, positions)
         columns = columns.reshape(k, m, groups, -1, positions)
         return (rising @ columns.mT).reshape(k, m, -1)
 
 
-class Run:
+class ForwardPass:
     """K networks on M images each.
 
     Attributes:
@@ -161,9 +161,9 @@ class Run:
     def losses(self) -> Tensor:
         """Cross-entropy of every image, ``(K, M)``."""
         if self.labels is None:
-            raise RunError("the images have no labels")
+            raise ForwardError("the images have no labels")
         if self.logits.dim() != 3 or self.logits.shape[2] <= int(self.labels.max()):
-            raise RunError(
+            raise ForwardError(
                 f"labels go up to {int(self.labels.max())}, but the network returns shape "
                 f"{tuple(self.logits.shape[1:])}"
             )
@@ -191,7 +191,7 @@ class Run:
         """Gradient of the mean loss by each of ``weights``; parts of the graph if asked ``twice``.
 
         Raises:
-            RunError: Several networks share their weights.
+            ForwardError: Several networks share their weights.
         """
         self._alone()
         return self._loss_gradients[0]
@@ -286,9 +286,9 @@ class Run:
 
     def _alone(self) -> None:
         if self.count > 1:
-            raise RunError(f"{self.count} networks share their weights: run one at a time")
+            raise ForwardError(f"{self.count} networks share their weights: run one at a time")
         if not self.weights:
-            raise RunError("the network has no convolution and no linear layer")
+            raise ForwardError("the network has no convolution and no linear layer")
 
 
 def _gradients(
