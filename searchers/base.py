@@ -347,7 +347,7 @@ class Strategy(ABC):
 
     def _neighbours(self, arch: Arch, most: int) -> list[Arch]:
         """Return the canonical forms of neighbours, each once, a random choice of ``most``."""
-        near = self.space.neighbours(arch)
+        near = self.space.near(arch)
         if len(near) > most:
             chosen = self._rng.choice(len(near), size=most, replace=False)
             near = tuple(near[i] for i in sorted(chosen.tolist()))
@@ -486,7 +486,7 @@ class Strategy(ABC):
                 yield arch
             else:
                 vain += 1
-            near = self.space.neighbours(arch)
+            near = self.space.near(arch)
             for other in self._canonical(near) if near else ():
                 if other not in reached:
                     reached[other] = None

@@ -96,7 +96,7 @@ class LocalSearch(Strategy):
         return True
 
     def _stand_on(self, arch: Arch) -> None:
-        distinct = dict.fromkeys(self._canonical(self.space.neighbours(arch)))
+        distinct = dict.fromkeys(self._canonical(self.space.near(arch)))
         distinct.pop(arch, None)
         around = self._only_inside(list(distinct))
         self._centre = arch

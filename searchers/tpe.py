@@ -129,7 +129,7 @@ class Tpe(Strategy):
     def _stray(self, arch: Arch) -> Arch | None:
         """Return a new architecture near a known one, at most ``_STEPS`` changes away."""
         for _ in range(self._STEPS):
-            neighbours = self.space.neighbours(arch)
+            neighbours = self.space.near(arch)
             near = self._only_inside(self._canonical(neighbours)) if neighbours else []
             if not near:
                 return None

@@ -174,6 +174,18 @@ class Space(ABC):
             if value != arch[position]
         )
 
+    def leaps(self, arch: Arch) -> tuple[Arch, ...]:
+        """Return members further away than one choice that count as near, too, in a fixed order.
+
+        A canonical form has dropped what reads nothing or feeds nothing. Where no single choice
+        puts it back, :meth:`neighbours` alone would let a search only shrink. None by default.
+        """
+        return ()
+
+    def near(self, arch: Arch) -> tuple[Arch, ...]:
+        """Return neighbours and leaps: what a search may step to."""
+        return (*self.neighbours(arch), *self.leaps(arch))
+
     def encode(self, arch: Arch) -> NDArray[np.float64]:
         """Return the one-hot code of every choice, concatenated: ``(sum(dimensions),)``."""
         code = np.zeros(sum(self.dimensions))

@@ -17,8 +17,8 @@ Letters: N architectures, V = 7 vertices, P orders of the vertices.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
@@ -111,10 +111,52 @@ class NasBench101(Space):
         near = np.asarray(super().neighbours(arch), dtype=np.int64)
         return tuple(map(tuple, near[_are_members(near)].tolist()))
 
+    def leaps(self, arch: Arch) -> tuple[Arch, ...]:
+        """Return the members with one edge or one vertex more that no single choice leads to.
+
+        A vertex is put between any two that it can join, with any operation, beside their edge or
+        in its place; and an edge joins any two that would make no circle, whichever comes first in
+        the present order. So every cell is reached from every other: taking away, one by one, what
+        a cell can do without is always possible, and each of these steps has its inverse here.
+        """
+        made = [move() for move in self._moves(arch)]
+        rows = np.asarray(list(dict.fromkeys(made)), dtype=np.int64)
+        rows = rows.reshape(-1, len(self.dimensions))
+        return tuple(map(tuple, rows[self._is_leap(arch, rows)].tolist()))
+
+    def _is_leap(self, arch: Arch, rows: Population) -> NDArray[np.bool_]:
+        far: NDArray[np.bool_] = (rows != np.asarray(arch)).sum(axis=1) > 1
+        return far & _are_members(rows)
+
+    def _moves(self, arch: Arch) -> list[Callable[[], Arch]]:
+        """Return what makes the leaps, and some that are none."""
+        pruned = prune(np.asarray([arch]))[0]
+        live = np.flatnonzero(pruned.any(axis=0) | pruned.any(axis=1))
+        small = pruned[np.ix_(live, live)]
+        operations = [arch[len(_EDGES) - 1 + v] for v in live[1:-1].tolist()]
+        room = len(operations) < len(INNER) and int(small.sum()) < MAX_EDGES
+        moves: list[Callable[[], Arch]] = []
+        for pair in _joinable(small):
+            joined = bool(small[pair])
+            if not joined:
+                moves.append(partial(_with_edge, small, operations, *pair))
+            for keeps in ((True, False) if joined else (True,)) if room else ():
+                moves += [
+                    partial(_with_vertex, small, operations, *pair, op, keeps=keeps)
+                    for op in range(len(OPERATIONS))
+                ]
+        return moves
+
     def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
-        """Return one of the neighbours, drawn uniformly; there are always ten at least."""
-        near = self.neighbours(arch)
-        return near[int(rng.integers(len(near)))]
+        """Return one of what is near, drawn uniformly; there are always ten at least."""
+        near, moves = self.neighbours(arch), self._moves(arch)
+        while True:  # ends: some of ten at least are drawn at last
+            drawn = int(rng.integers(len(near) + len(moves)))
+            if drawn < len(near):
+                return near[drawn]
+            child = moves[drawn - len(near)]()
+            if self._is_leap(arch, np.asarray([child]))[0]:
+                return child
 
     def crossover(self, first: Arch, second: Arch, rng: np.random.Generator) -> Arch:
         """Take each choice from one of the two parents with equal probability.
@@ -380,6 +422,74 @@ def _first_member(population: Population) -> Arch | None:
     """Return the first row that is a member of the space, None where there is none."""
     members = np.flatnonzero(_are_members(population))
     return tuple(population[members[0]].tolist()) if len(members) else None
+
+
+def _joinable(matrix: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of vertices that an edge may join, in either order, without a circle."""
+    size = len(matrix)
+    reaches = np.eye(size, dtype=bool)
+    for v in reversed(range(size)):
+        reaches[v] |= (matrix[v][:, None] & reaches).any(axis=0)
+    for source in range(size - 1):  # the output leads nowhere
+        for target in range(1, size):  # and nothing leads to the input
+            if not reaches[target, source]:
+                yield source, target
+
+
+def _with_edge(
+    matrix: NDArray[np.bool_], operations: Sequence[int], source: int, target: int
+) -> Arch:
+    """Return a cell with an edge more."""
+    joined = matrix.copy()
+    joined[source, target] = True
+    return _embedded(joined, operations)
+
+
+def _with_vertex(
+    matrix: NDArray[np.bool_],
+    operations: Sequence[int],
+    source: int,
+    target: int,
+    operation: int,
+    *,
+    keeps: bool,
+) -> Arch:
+    """Return a cell with a vertex more, between two others.
+
+    Args:
+        matrix: Of the cell, ``(S, S)``.
+        operations: Of its inner vertices.
+        source: What the new vertex reads.
+        target: What it feeds.
+        operation: Its own.
+        keeps: Whether an edge between the two stays.
+    """
+    new = len(matrix) - 1  # before the output
+    old = [*range(new), new + 1]
+    grown = np.zeros((new + 2, new + 2), dtype=bool)
+    grown[np.ix_(old, old)] = matrix
+    grown[old[source], old[target]] &= keeps
+    grown[old[source], new] = grown[new, old[target]] = True
+    return _embedded(grown, [*operations, operation])
+
+
+def _embedded(matrix: NDArray[np.bool_], operations: Sequence[int]) -> Arch:
+    """Return the 26 choices of a cell whose edges may lead to any vertex, but in no circle."""
+    order: list[int] = []
+    left = list(range(len(matrix)))
+    while left:  # the output comes last, for every other vertex leads to it
+        first = next(v for v in left if not matrix[left, v].any())
+        order.append(first)
+        left.remove(first)
+    places = [*range(len(matrix) - 1), N_VERTICES - 1]
+    whole = np.zeros((N_VERTICES, N_VERTICES), dtype=np.int64)
+    whole[np.ix_(places, places)] = matrix[np.ix_(order, order)]
+    chosen = [operations[v - 1] for v in order[1:-1]]
+    return (
+        *whole[_SOURCES, _TARGETS].tolist(),
+        *chosen,
+        *[0] * (len(INNER) - len(chosen)),
+    )
 
 
 def infer_channels(pruned: _Matrices, width: int) -> NDArray[np.int64]:

@@ -177,14 +177,14 @@ def test_mutation_is_another_member_one_step_away(space: Space) -> None:
     for arch in draws(space):
         child = space.mutate(arch, rng)
         assert is_arch(child, space)
-        assert differences(arch, child) == 1
+        assert differences(arch, child) == 1 or child in space.leaps(arch)
 
 
 @ANY_SPACE
 def test_mutation_reaches_every_neighbour(space: Space) -> None:
     rng = np.random.default_rng(2)
     arch = draws(space)[0]
-    near = space.neighbours(arch)
+    near = space.near(arch)
     assert {space.mutate(arch, rng) for _ in range(20 * len(near))} == set(near)
 
 
@@ -200,6 +200,17 @@ def test_neighbours(space: Space) -> None:
             assert arch in space.neighbours(other)
         if space.name not in CONSTRAINED:
             assert len(near) == sum(size - 1 for size in space.dimensions)
+
+
+@ANY_SPACE
+def test_leaps_are_members_that_no_single_choice_leads_to(space: Space) -> None:
+    for arch in draws(space)[:20]:
+        leaps = space.leaps(arch)
+        assert len(set(leaps)) == len(leaps)
+        assert leaps == space.leaps(arch)
+        for other in leaps:
+            assert is_arch(other, space)
+            assert differences(arch, other) > 1
 
 
 @ANY_SPACE

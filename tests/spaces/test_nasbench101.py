@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, spearmanr
 
 from nas.proxies.base import Conditions, ProxySpec, score_batch
-from spaces import Arch, InvalidArch
-from spaces.nasbench101 import N_CELLS, NASBENCH101, OPERATIONS, infer_channels
+from spaces import Arch, InvalidArch, Population
+from spaces.nasbench101 import (
+    N_CELLS,
+    N_VERTICES,
+    NASBENCH101,
+    OPERATIONS,
+    infer_channels,
+    prune,
+)
 from spaces.nasbench101_net import Module, NasBench101Network, Vertex
 
 Rows = list[dict[str, str]]
+SMALLEST = "conv3x3~+conv3x3~+conv3x3~+conv3x3~+conv3x3~+output~0"
 EDGES = list(itertools.combinations(range(7), 2))
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -448,3 +456,61 @@ def test_sed_ranks_better_than_parameters(read_rows: Callable[[str], Rows]) -> N
     accuracy = [float(row["acc"]) for row in rows]
     sed, params = (spearmanr(score(name, archs), accuracy).statistic for name in ("sed", "params"))
     assert sed > params
+
+
+def _n_live(population: Population) -> list[int]:
+    return [int(matrix.any(axis=0).sum()) - 1 for matrix in prune(population)]
+
+
+@pytest.mark.parametrize("inner", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_every_cell_is_reached_by_steps(inner: int) -> None:
+    """All cells of so many vertices, listed, against those that a walk finds from the smallest."""
+    ends = [*range(inner + 1), N_VERTICES - 1]
+    places = [EDGES.index(pair) for pair in itertools.combinations(ends, 2)]
+    rows = []
+    for bits in itertools.product((0, 1), repeat=len(places)):
+        edges = np.zeros(len(EDGES), dtype=np.int64)
+        edges[places] = bits
+        for operations in itertools.product(range(3), repeat=inner):
+            rows.append([*edges.tolist(), *operations, *[0] * (5 - inner)])
+    every = np.asarray(rows, dtype=np.int64)
+    counts = prune(every).sum(axis=(1, 2))
+    members = NASBENCH101.canonicalise(every[(counts > 0) & (counts <= 9)])
+    expected = set(map(tuple, members.tolist()))
+    start = NASBENCH101.canonical(NASBENCH101.from_str(SMALLEST))
+    reached, border = {start}, [start]
+    while border:
+        near = NASBENCH101.canonicalise(np.asarray(NASBENCH101.near(border.pop())))
+        for other, live in zip(map(tuple, near.tolist()), _n_live(near), strict=True):
+            if live <= inner and other not in reached:
+                reached.add(other)
+                border.append(other)
+    assert reached == expected
+
+
+def test_mutations_of_canonical_forms_grow_cells() -> None:
+    rng = np.random.default_rng(0)
+    arch = NASBENCH101.canonical(NASBENCH101.from_str(SMALLEST))
+    seen = set()
+    for _ in range(100):
+        arch = NASBENCH101.canonical(NASBENCH101.mutate(arch, rng))
+        seen.update(_n_live(np.asarray([arch])))
+    assert max(seen) == 5
+
+
+def test_leaps_are_those_of_hand() -> None:
+    """From one convolution between the ends, by a pool before, behind or beside it, or past it."""
+    arch = NASBENCH101.from_str("conv3x3~0+conv3x3~+conv3x3~+conv3x3~+conv3x3~+output~1")
+    near = NASBENCH101.canonicalise(np.asarray(NASBENCH101.near(arch)))
+    pooled = {NASBENCH101.to_str(row) for row in near.tolist() if 2 in row[-5:]}
+    rest = "+conv3x3~+conv3x3~+conv3x3~"
+    texts = [
+        f"maxpool3x3~0+conv3x3~1{rest}+output~2",
+        f"maxpool3x3~0+conv3x3~01{rest}+output~2",
+        f"conv3x3~0+maxpool3x3~1{rest}+output~2",
+        f"conv3x3~0+maxpool3x3~1{rest}+output~12",
+        f"conv3x3~0+maxpool3x3~0{rest}+output~12",
+        f"maxpool3x3~0+conv3x3~{rest}+output~1",
+    ]
+    expected = {NASBENCH101.to_str(NASBENCH101.canonical(NASBENCH101.from_str(x))) for x in texts}
+    assert pooled == expected
