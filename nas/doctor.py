@@ -78,9 +78,9 @@ def examine(where: Where) -> Iterator[Finding]:
                 yield Finding(name, status, text, advice)
         except (ImportError, OSError, RuntimeError, NasError) as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            yield Finding(
-                name, "broken", what, "install again: pip install --force-reinstall nas-search"
-            )
+            ours = isinstance(error, ImportError) or name == "package"
+            again = "install again: pip install --force-reinstall nas-search"
+            yield Finding(name, "broken", what, again if ours else "mend what it names")
 
 
 def _versions(where: Where) -> Iterator[Told]:

@@ -254,7 +254,8 @@ class _Doing:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         place = inside.place()
-        device = None if place is None else self.devices[place]
+        # A cluster has no places here: it shows each worker a device of its own as the first.
+        device = self.devices[0].partition(":")[0] if place is None else self.devices[place]
         return _settled(
             job, functools.partial(run_job, self.recipe, job, device=device, tell=inside.tell)
         )
@@ -424,7 +425,8 @@ def train(
             place; or a function from the number of classes to a fresh network.
         recipe: A shipped one's name, a file, or a recipe.
         settings: By dotted key, in the place of the recipe's own.
-        space: Of official strings.
+        space: Of official strings; of what was found in a space of your own, where it is
+            described.
         folder: Where everything goes; by default a new folder in ``recipe.folder``.
         devices: One process for each; none trains in this one.
         tell: Hears how far it is.
@@ -448,7 +450,7 @@ def train(
             Candidate(arch=x) if isinstance(x, str) else Candidate(arch=x.text, score=x.score)
             for x in several
         ]
-        loaded = with_archs(loaded, found[0].space.name if found else space, chosen)
+        loaded = with_archs(loaded, _space_of(found, space), chosen)
     else:
         own = _own(several, loaded)
         loaded = loaded.model_copy(update={"archs": []})
@@ -461,6 +463,25 @@ def train(
     finally:
         opened.close()
     return Training(opened.path, summary)
+
+
+def _space_of(found: Sequence[ResultArch], space: str) -> str:
+    """Return the text that names the space of what searches have found; else what is given."""
+    names = {each.space.name for each in found}
+    if len(names) > 1:
+        raise NasError(f"expected architectures of one space, got some of {' and '.join(names)}")
+    for name in names:
+        try:
+            find_space(name)
+        except NasError:  # of a file, or of a module: a recipe names where it is described
+            if find_space(space).name == name:
+                return space
+            raise NasError(
+                f"{name}: no space has this name; say where it is described, as "
+                "space='FILE.yaml' or 'package.module:SPACE'"
+            ) from None
+        return name
+    return space
 
 
 def _own(what: nn.Module | Callable[[int], nn.Module], recipe: TrainRecipe) -> OwnNetwork:

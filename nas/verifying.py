@@ -8,6 +8,7 @@ the nearest in size where there is none.
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nas.proxies.base import Conditions, ProxySpec
 from nas.reading import read_json
 from nas.recipe.train import Candidate
 from nas.runs.folder import RESULT
-from nas.runs.read import read_result
+from nas.runs.read import read_result, space_of
 from nas.runs.training import BEST
 from nas.seeds import generator
 from nas.space_file import find_space
@@ -50,7 +51,7 @@ def _best_of(run: Path, result: dict[str, Any], top: int) -> tuple[str, list[Can
             f"{run}: its result lists {len(rows)} architectures; for more of them run: "
             f"nas-search --resume {run} report.top={top}"
         )
-    space: str = result["recipe"]["space"]
+    space = space_of(run, result["recipe"]["space"])
     sign = _sign(result["recipe"])
     found = [
         Candidate(arch=row["arch"], score=sign * row["score"], group="top") for row in rows[:top]
@@ -75,12 +76,13 @@ def candidates(run: Path, top: int, random: int, seed: int) -> tuple[str, list[C
     recipe = result["recipe"]
     space = find_space(name)
     taken = {space.canonical(space.from_str(each.arch)) for each in best}
-    sizes = _params(space, [space.from_str(each.arch) for each in best])
+    count = functools.partial(_params, space, recipe["conditions"])
+    sizes = count([space.from_str(each.arch) for each in best])
     rng = generator(seed, "verify", "random")
     drawn = np.unique(space.canonicalise(space.sample_many(SAMPLED, rng)), axis=0)
     pool = [arch for arch in map(tuple, drawn.tolist()) if arch not in taken]
-    params = _params(space, pool)
-    oracle, sign = _oracle(recipe), _sign(recipe)
+    params = count(pool)
+    oracle, sign = _oracle(space, recipe), _sign(recipe)
     found: list[Candidate] = []
     for number in range(random):
         size = sizes[number % len(sizes)]
@@ -107,16 +109,17 @@ def _of_size(params: np.ndarray, size: float, rng: np.random.Generator) -> int:
     return int(near[rng.integers(len(near))])
 
 
-def _params(space: Space, archs: list[Arch]) -> np.ndarray:
-    counts: np.ndarray = space.costs(np.asarray(archs)).params.astype(np.float64)
+def _params(space: Space, conditions: dict[str, Any], archs: list[Arch]) -> np.ndarray:
+    settings = {key: conditions[key] for key in ("num_classes", "resolution")}
+    counts: np.ndarray = space.costs(np.asarray(archs), **settings).params.astype(np.float64)
     return counts
 
 
-def _oracle(recipe: dict[str, Any]) -> Oracle:
+def _oracle(space: Space, recipe: dict[str, Any]) -> Oracle:
     """Return what judged a search."""
     proxy = {key: value for key, value in recipe["proxy"].items() if key != "name"}
     return Oracle(
-        find_space(recipe["space"]),
+        space,
         ProxySpec.make(recipe["proxy"]["name"], proxy),
         conditions=Conditions(seed=recipe["seed"], **recipe["conditions"]),
         direction=recipe["direction"],

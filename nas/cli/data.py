@@ -9,12 +9,10 @@ import typer
 
 from nas.cli.console import JsonTarget, check_targets, emit_json, emit_table, guarded, note
 
-EXAMPLES = """Examples:
-
+EXAMPLES = """\b
+Examples:
   nas data                               what there is, and where it is looked for
-
   nas data cifar10                       fetch it into ./data; goes on where it broke off
-
   nas data cifar10 --url https://mirror.example/datasets
 """
 

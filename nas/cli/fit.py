@@ -93,7 +93,7 @@ def fit(
         raise NasError(f"{path}: there is no folder {path.parent}")
     with (
         _scores(loaded, path) as store,
-        make_workers(workers, executor) as hands,
+        make_workers(workers, executor, device=loaded.conditions.device) as hands,
         CountProgress(_SCORED, quiet=quiet) as progress,
     ):
         data = read_data(loaded, store, progress, hands)
@@ -153,7 +153,7 @@ def suggest(
     path = Path(f"{loaded.name}.npz")
     with (
         _scores(loaded, path) as store,
-        make_workers(workers, executor) as hands,
+        make_workers(workers, executor, device=loaded.conditions.device) as hands,
         CountProgress(_SCORED, quiet=quiet) as progress,
     ):
         found = suggest_archs(loaded, number, by, store, progress, hands)

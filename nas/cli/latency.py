@@ -67,16 +67,21 @@ def latency(
     if fit is not None:
         if archs:
             raise NasError("--fit draws its own networks; leave out the architectures")
+        from dataclasses import asdict
+
         from nas.hardware.lookup import fit_lookup
 
         fitted = fit_lookup(
             find_space(space), conditions, options, fit_on=sample, check_on=check, seed=seed,
         )  # fmt: skip
         fitted.save(fit)
-        typer.echo(
-            f"{fit}: {fitted.name}; worst {fitted.error.worst_percent:.1f} %, "
-            f"Spearman {fitted.error.spearman:.3f}"
-        )
+        if json_ is not None:
+            emit_json({"file": str(fit), "name": fitted.name, **asdict(fitted.error)}, json_)
+        if json_ != "-":
+            typer.echo(
+                f"{fit}: {fitted.name}; worst {fitted.error.worst_percent:.1f} %, "
+                f"Spearman {fitted.error.spearman:.3f}"
+            )
         return
     if not archs:
         raise NasError("name an architecture to time, or --fit FILE for a look-up table")

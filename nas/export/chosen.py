@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.builder import SPACE, is_file
 from nas.export.models import BEST
 from nas.reading import read_json
 from nas.recipe.train import load_train_recipe
 from nas.runs.folder import RECIPE, RESULT
-from nas.runs.read import SearchResult, TrainingResult, checked_result
+from nas.runs.read import SearchResult, TrainingResult, checked_result, space_of
 from nas.runs.training import WEIGHTS, TrainingFolder
 from nas.space_file import find_space
 from nas.wording import number_text
@@ -103,11 +102,6 @@ def _row(run: Path, rows: list[dict[str, Any]], rank: int, hint: str) -> dict[st
     return rows[rank - 1]
 
 
-def _place(run: Path, space: str) -> str:
-    """Return where a run's space is: a copy of the user's file in its folder, if there is one."""
-    return str(run / SPACE) if is_file(space) and (run / SPACE).is_file() else space
-
-
 def _of_search(run: Path, result: dict[str, Any], rank: int) -> Chosen:
     recipe = result["recipe"]
     hint = f"; for more: nas-search --resume {run} report.top={rank}"
@@ -118,7 +112,7 @@ def _of_search(run: Path, result: dict[str, Any], rank: int) -> Chosen:
         f"Place {rank} of the search {result['name']!r}, seed {recipe['seed']}: {proxy} "
         f"{number_text(row['score'])}, of {result['n_trials']:,} architectures."
     )
-    place = _place(run, recipe["space"])
+    place = space_of(run, recipe["space"])
     for name in _TRAININGS:
         if not (run / name / RESULT).is_file():
             continue
@@ -143,7 +137,7 @@ def _of_training(run: Path, result: dict[str, Any], rank: int) -> Chosen:
     rows.sort(key=lambda row: (row["number"] != best, -(row["validation"] or 0.0), row["number"]))
     row = _row(run, rows, rank, "")
     origin = f"Place {rank} of the training {result['name']!r}."
-    return _trained(run, result, row, _place(run, result["recipe"]["space"]), origin)
+    return _trained(run, result, row, space_of(run, result["recipe"]["space"]), origin)
 
 
 def _trained(

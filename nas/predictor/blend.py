@@ -46,7 +46,6 @@ class BlendOptions:
         min_leaf: Fewest distinct cells in a leaf; 2 makes files half as large.
         share: Of the trees in the prediction.
         subset: Most rows that the hyperparameters of the process are fitted to.
-        level: Of the intervals.
     """
 
     trees: int = 100
@@ -54,10 +53,9 @@ class BlendOptions:
     min_leaf: int = 1
     share: float = 1 / 3
     subset: int = 500
-    level: float = 0.9
 
     def __post_init__(self) -> None:
-        GaussianOptions(self.subset, self.level)
+        GaussianOptions(self.subset)
         for name in ("trees", "min_leaf"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -134,14 +132,14 @@ def fit_blend(
 ) -> Blend:
     """Fit both; as :func:`nas.predictor.gaussian.fit_gaussian`."""
     rng = np.random.default_rng(seed)
-    own = GaussianOptions(options.subset, options.level)
+    own = GaussianOptions(options.subset)
     process = fit_gaussian(inputs, truth, unlabelled, blocks, rng, own)
     rows = Rows.of(process.encoding.encode(inputs))
     trees = _grown(process, np.arange(len(rows.counts)), seed, options)
     center, std = process.left_out()
     center = (1 - options.share) * center + options.share * _unseen(process, seed, options)
     z = target(truth, process.scale)
-    bands = bands_of(z, center, std, rows, options.level)
+    bands = bands_of(z, center, std, rows)
     return Blend(process, trees, options.share, bands)
 
 

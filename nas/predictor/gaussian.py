@@ -32,6 +32,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtri
 
 from nas.predictor.inputs import PROXY_BLOCK
+from nas.predictor.intervals import LEVEL
 from spaces.errors import NasError
 
 Floats = NDArray[np.float64]
@@ -49,17 +50,13 @@ class GaussianOptions:
 
     Attributes:
         subset: Most rows that its hyperparameters are fitted to.
-        level: Of its intervals.
     """
 
     subset: int = 500
-    level: float = 0.9
 
     def __post_init__(self) -> None:
         if self.subset < 16:
             raise ValueError(f"subset must be at least 16, got {self.subset}")
-        if not 0.5 <= self.level < 1:
-            raise ValueError(f"level must be at least 0.5 and below 1, got {self.level}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +269,7 @@ def fit_gaussian(
         return GaussianProcess(encoding, rows.values, mean, rows.counts, theta, scale, bands)
 
     center, std = process(np.zeros((1, 2))).left_out()
-    return process(bands_of(z, center, std, rows, options.level))
+    return process(bands_of(z, center, std, rows))
 
 
 def scale_of(truth: Floats) -> Floats:
@@ -294,7 +291,7 @@ def accuracy(z: Floats, scale: Floats) -> Floats:
     return found
 
 
-def bands_of(z: Floats, center: Floats, std: Floats, rows: Rows, level: float) -> Floats:
+def bands_of(z: Floats, center: Floats, std: Floats, rows: Rows) -> Floats:
     """Return how many standard deviations an interval needs, by predicted value.
 
     Args:
@@ -302,7 +299,6 @@ def bands_of(z: Floats, center: Floats, std: Floats, rows: Rows, level: float) -
         center: What was predicted of every row by those who have not seen it, ``(m,)``.
         std: How sure they were, ``(m,)``.
         rows: Which cells are which row.
-        level: Share of cells that is to lie inside.
     """
     group = rows.group
     error = np.abs(z - center[group]) / std[group]
@@ -311,7 +307,7 @@ def bands_of(z: Floats, center: Floats, std: Floats, rows: Rows, level: float) -
     bands = []
     for part in np.array_split(np.argsort(center), number):
         inside = np.isin(group, part)
-        bands.append((np.median(center[part]), _quantile(error[inside], weight[inside], level)))
+        bands.append((np.median(center[part]), _quantile(error[inside], weight[inside], LEVEL)))
     return np.asarray(bands)
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.plugins import look_up_or_load
 from nas.predictor.container import BadPredictor, read, write
 from nas.predictor.inputs import Inputs, Scorer
 from nas.predictor.intervals import Intervals
@@ -153,7 +154,8 @@ class Predictor:
     def _read(cls, path: Path) -> Self:
         header, arrays, checksum = read(path)
         try:
-            space = look_up(SPACES, header["space"], kind="space")
+            # a plugin's, too, but no file and no import path: this file may be anybody's
+            space = look_up_or_load(SPACES, str(header["space"]), kind="space", expected=Space)
             if space.revision != header["space_revision"]:
                 raise BadPredictor(
                     f"{path}: fitted on revision {header['space_revision']} of {space.name}, this "

@@ -66,5 +66,6 @@ PREDICTED = Proxy(
     options=PredictedOptions,
     population=_predicted,
     content=_checksum,
+    shorthand="file",
     asks=_asks,
 )

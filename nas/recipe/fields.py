@@ -36,7 +36,7 @@ class Section(BaseModel):
 
 
 class Choice(Section):
-    """A strategy by name, with its options; those left out are at their defaults."""
+    """One entry of a table by name, with its options; those left out are at their defaults."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)

@@ -24,6 +24,7 @@ from nas.recipe.fields import (
     space_name,
 )
 from nas.recipe.kinds import Kind, load_kind
+from nas.space_file import find_space
 from spaces.errors import NasError
 
 _FEWEST, _MOST = 8, 10_000_000  # training cells
@@ -58,6 +59,16 @@ def _column(text: str | None, info: ValidationInfo) -> str | None:
     return None if text is None else benchmark_column(text, info)
 
 
+def _space(name: str, info: ValidationInfo) -> str:
+    found = find_space(space_name(name, info)).name
+    if found != name:
+        raise refuse(
+            "a predictor's file names its space, so that it has to be built in or of a plugin; "
+            f"got {name!r}"
+        )
+    return name
+
+
 class FitRecipe(Section):
     """One predictor, completely described."""
 
@@ -65,7 +76,7 @@ class FitRecipe(Section):
         default="predictor", description="Of the predictor; the file's name when left out."
     )
     summary: str = Field(default="", description="One line for a person.")
-    space: Annotated[str, AfterValidator(space_name)] = Field(description="Where it will hold.")
+    space: Annotated[str, AfterValidator(_space)] = Field(description="Where it will hold.")
     truth: Annotated[str | None, AfterValidator(_column)] = Field(
         default=None, description="FILE:COLUMN of accuracies to learn from and to be judged by."
     )

@@ -120,9 +120,7 @@ class Run:
         Raises:
             NasError: It is not there any more.
         """
-        name = self.recipe["space"]
-        copy = self.path / SPACE
-        return find_space(str(copy) if is_file(name) and copy.is_file() else name)
+        return find_space(space_of(self.path, self.recipe["space"]))
 
     @property
     def objectives(self) -> list[str] | None:
@@ -303,6 +301,17 @@ class TrainingResult(_Part):
     best: int | None
     data: _Data
     recipe: _Trained
+
+
+def space_of(folder: Path, space: str) -> str:
+    """Return where a run's space is: the copy of the user's file in its folder, if there is one.
+
+    Args:
+        folder: Of the run.
+        space: What its recipe says.
+    """
+    copy = folder / SPACE
+    return str(copy.absolute()) if is_file(space) and copy.is_file() else space
 
 
 def checked_result(folder: Path, kind: type[SearchResult | TrainingResult]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Wanted:
     md5: str
     folder: Path
     urls: Sequence[str]
+    hint: str = ""
 
     @property
     def path(self) -> Path:
@@ -99,7 +100,7 @@ def wanted(archive: Archive, root: str, mirror: str | None) -> list[Wanted]:
     base = expanded(root)
     if archive.tar is not None:
         urls = [_address(mirror, archive.tar)] if mirror else archive.urls
-        return [Wanted(archive.tar, archive.tar_md5, base, urls)]
+        return [Wanted(archive.tar, archive.tar_md5, base, urls, f" {THROTTLED}")]
     if not mirror:
         raise DataError(missing(archive, root))
     folder = base / archive.folder
@@ -134,7 +135,7 @@ def _fetch_one(file: Wanted, progress: Progress) -> None:
         rest = f"{kept:,} bytes are kept, and the next try goes on there. " if kept else ""
         raise DataError(
             f"{file.name}: could not be fetched:{told}\n{rest}Try again later, name a mirror by "
-            f"--url, or {by_hand(file.name, file.md5, file.folder)}. {THROTTLED}"
+            f"--url, or {by_hand(file.name, file.md5, file.folder)}.{file.hint}"
         )
 
 

@@ -59,7 +59,7 @@ class Loader:
         if min(batch, last) < world:
             raise DataError(
                 f"shard: {world} processes cannot share a batch of {min(batch, last)} images; "
-                "take a larger batch, or leave out the last one (drop_last)"
+                "take a larger batch"
             )
         if drop_last and len(labelled) < batch:
             raise DataError(f"batch must be at most {len(labelled)}, all images, got {batch}")

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nas
+from nas import jobs
 from nas.jobs import run_training, train
 from nas.recipe import RecipeError, resolve_recipe_path, shipped_recipes
 from nas.recipe.train import Candidate, TrainRecipe, load_train_recipe, with_archs
-from nas.runs.training import BEST, TrainingFolder
+from nas.runs.training import BEST, Job, TrainingFolder
 from nas.seeds import generator
 from spaces.errors import NasError
 
@@ -257,3 +258,22 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
         with pytest.raises((RecipeError, NasError), match=message.replace("(", r"\(")):
             train_as_listed(tmp_path / "run", override)
     assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "device"), [(None, "cuda"), (0, "cuda:1"), (1, "cuda:0")], ids=["cluster", "0", "1"]
+)
+def test_a_worker_trains_on_its_device(
+    place: int | None, device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A cluster shows each of its workers one device; processes here share out those named."""
+    asked: list[object] = []
+
+    def note(_recipe: object, _job: object, **settings: object) -> dict[str, object]:
+        asked.append(settings["device"])
+        return {}
+
+    monkeypatch.setattr("nas.jobs.run_job", note)
+    monkeypatch.setattr("nas.workers.inside.place", lambda: place)
+    jobs._Doing(recipe(), ("cuda:1", "cuda:0"))(Job(0, 0, tmp_path))
+    assert asked == [device]

@@ -211,10 +211,23 @@ def test_the_command_times_and_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (row["arch"], row["runs"], row["batch_size"]) == (arch, 3, 1)
     assert done.stdout.splitlines()[0].split() == ["ms", "95", "%", "interval", "architecture"]
     fitted = CliRunner().invoke(
-        app, ["latency", *small, "--fit", "t.yaml", "--sample", "6", "--check", "2"]
+        app,
+        [
+            "latency",
+            *small,
+            "--fit",
+            "t.yaml",
+            "--sample",
+            "6",
+            "--check",
+            "2",
+            "--json",
+            "fit.json",
+        ],
     )
     assert fitted.exit_code == 0, fitted.output
     assert LookupLatency.load(Path("t.yaml")).fitted_on == 6
+    assert json.loads(Path("fit.json").read_text())["file"] == "t.yaml"
     assert re.search(r"t\.yaml: look-up fitted on .* off by [\d.]+ % .*Spearman", fitted.stdout)
     for words, message in (([], "name an architecture"), (["--fit", "a.yaml", arch], "draws its")):
         refused = CliRunner().invoke(app, ["latency", "--space", "nats_sss", *words])

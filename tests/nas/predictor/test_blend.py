@@ -60,7 +60,7 @@ def test_it_survives_being_stored() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("trees", 0), ("min_leaf", 0), ("share", 1), ("max_features", 0), ("subset", 2), ("level", 1)],
+    [("trees", 0), ("min_leaf", 0), ("share", 1), ("max_features", 0), ("subset", 2)],
 )
 def test_options_out_of_range(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
