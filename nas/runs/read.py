@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nas.builder import SPACE, is_file
-from nas.reading import read_json
 from nas.objectives import parse_objective
+from nas.reading import read_json
 from nas.runs.folder import RECIPE, RESULT
 from nas.space_file import find_space
 from spaces.base import Space

@@ -41,13 +41,13 @@ import numpy as np
 from nas.benchmark import Truth
 from nas.builder import SPACE, builder, is_file
 from nas.drawing.plots import draw_scores, draw_trade_off, worth_showing
-from nas.result import Result, ResultArch, Trial
+from nas.drawing.sketches import draw_arch
 from nas.objectives import parse_objective
 from nas.quantities import COUNTED
 from nas.recipe import Recipe, load_recipe
-from nas.runs.read import COLUMNS, MEMBERS, TRAINING, TRUTH
+from nas.result import Result, ResultArch, Trial
 from nas.runs.folder import RECIPE, RESULT, Folder, as_json
-from nas.drawing.sketches import draw_arch
+from nas.runs.read import COLUMNS, MEMBERS, TRAINING, TRUTH
 from nas.wording import costs_text, number_text
 from spaces.errors import NasError, did_you_mean
 

@@ -16,13 +16,14 @@ from nas.recipe.train import TrainRecipe
 from nas.runs.folder import Folder
 from nas.space_file import find_space
 from nas.training.data import load_data
-from nas.training.splits import split
 from nas.training.images import ImageData, Parts
+from nas.training.splits import split
 
 if TYPE_CHECKING:
     from nas.benchmark.table import Truth
 
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
+
 
 class TrainingFolder(Folder[TrainRecipe]):
     """The folder of one training."""

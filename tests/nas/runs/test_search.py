@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from nas.benchmark import Truth
 from nas.drawing.plots import draw_scores
-from nas.result import Result, Trial
+from nas.drawing.sketches import arc_levels, draw_arch
 from nas.recipe import Recipe, parse_recipe
+from nas.result import Result, Trial
+from nas.runs.folder import RESULT
 from nas.runs.search import (
     CACHE,
     RunFolder,
@@ -24,8 +26,6 @@ from nas.runs.search import (
     summarise,
     verdict_text,
 )
-from nas.runs.folder import RESULT
-from nas.drawing.sketches import arc_levels, draw_arch
 from spaces import SPACES
 from spaces.errors import NasError
 
