@@ -111,12 +111,11 @@ def _metrics(run: Run) -> list[str]:
 
 
 def _about(run: Run) -> dict[str, Any]:
-    recipe = run.recipe
     return {
         "space": run.space.name,
         "proxy": run.proxy,
-        "strategy": recipe["strategy"]["name"],
-        "seed": recipe["seed"],
+        "strategy": run.strategy,
+        "seed": run.recipe["seed"],
         "run": str(run.path.resolve()),
     }
 

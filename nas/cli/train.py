@@ -156,12 +156,13 @@ def verify(
     architectures found are than the random ones. Everything goes into RUN/verification.
     """
     from nas.recipe.train import with_archs
+    from nas.runs.read import VERIFICATION
     from nas.verifying import candidates
 
     check_targets(json_)
     loaded = _loaded(recipe, overrides)
     space, chosen = candidates(run, top, top if random is None else random, seed)
-    folder = run / "verification" if out is None else out
+    folder = run / VERIFICATION if out is None else out
     wishes = Wishes(
         folder, False, devices, tensorboard, json_, quiet, run=run, callback=callback,
         executor=executor,

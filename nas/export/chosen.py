@@ -10,13 +10,18 @@ from nas.export.models import BEST
 from nas.reading import read_json
 from nas.recipe.train import load_train_recipe
 from nas.runs.folder import RECIPE, RESULT
-from nas.runs.read import SearchResult, TrainingResult, checked_result, space_of
+from nas.runs.read import (
+    TRAINING,
+    VERIFICATION,
+    SearchResult,
+    TrainingResult,
+    checked_result,
+    space_of,
+)
 from nas.runs.training import WEIGHTS, TrainingFolder
 from nas.space_file import find_space
 from nas.wording import number_text
 from spaces.errors import NasError
-
-_TRAININGS = ("training", "verification")  # folders in that of a search
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def _of_search(run: Path, result: dict[str, Any], rank: int) -> Chosen:
         f"{number_text(row['score'])}, of {result['n_trials']:,} architectures."
     )
     place = space_of(run, recipe["space"])
-    for name in _TRAININGS:
+    for name in (TRAINING, VERIFICATION):
         if not (run / name / RESULT).is_file():
             continue
         trained = _read(run / name)

@@ -176,7 +176,7 @@ def how(run: Run) -> list[str]:
     settings = run.result.get("settings") or {}
     space = run.space
     conditions = recipe["conditions"]
-    ran = settings.get("strategy", recipe["strategy"]["name"])
+    ran = run.strategy
     options = {key: x for key, x in recipe["strategy"].items() if key != "name"}
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     sentences = [
@@ -297,10 +297,9 @@ def _agreement(run: Run) -> Section | None:
         return None
     found = columns(run)
     rows = [[one.name, *(spearman_of(one, other) for other in found)] for one in found]
-    ran = (run.result.get("settings") or {}).get("strategy")
     sentences = [
         f"Spearman's rank correlation among the {len(run.scored):,} architectures that this "
-        f"search has scored{_OF_WHOM.get(str(ran), _VISITED)}"
+        f"search has scored{_OF_WHOM.get(run.strategy, _VISITED)}"
     ]
     headers = ["measure", *(column.name for column in found)]
     tables = [Table("Rank agreement", headers, rows, texts=(0,))]

@@ -113,6 +113,12 @@ class Run:
         settings = self.result.get("settings")
         return str(settings["proxy"] if settings else self.recipe["proxy"]["name"])
 
+    @property
+    def strategy(self) -> str:
+        """What proposed: another than the recipe's, where the whole space was ranked instead."""
+        settings = self.result.get("settings") or {}
+        return str(settings.get("strategy", self.recipe["strategy"]["name"]))
+
     @cached_property
     def space(self) -> Space:
         """Where it happened; of a space in a file, as it was then.

@@ -79,6 +79,21 @@ def test_directions_and_objectives_are_those_of_the_search(
     assert {trial.user_attrs["architecture"] for trial in study.best_trials} >= front
 
 
+def test_the_strategy_is_the_one_that_ran(tmp_path: Path) -> None:
+    """The recipe asks for a random search; ranking the whole small space is cheaper."""
+    space = tmp_path / "small.yaml"
+    space.write_text(
+        "name: small\nstem: {width: 8, stride: 1}\n"
+        "stages: [{width: [8, 12], depth: [1, 2]}, {width: [12, 16], depth: [1, 2]}]\n"
+    )
+    path = finished(tmp_path, [f"space={space}", "exhaustive=when_cheaper"])
+    run = read_run(path)
+    assert run.recipe["strategy"]["name"] == "random"
+    assert run.strategy == "exhaustive"
+    assert to_optuna(path, url_of(tmp_path)).user_attrs["strategy"] == "exhaustive"
+    assert read_run(finished(tmp_path, name="other")).strategy == "random"
+
+
 def test_accuracy_is_trained_else_tabulated(tmp_path: Path) -> None:
     path = finished(tmp_path)
     first, second = (row.arch for row in read_run(path).trials[:2])

@@ -10,6 +10,7 @@ import nas
 from nas.cli import app, search_app
 from nas.recipe import RecipeError
 from nas.recipe.fit import load_fit_recipe
+from nas.space_file import find_space
 from spaces import NasError
 
 FILE = """\
@@ -70,3 +71,47 @@ def test_a_predictor_of_it_is_refused_before_anything_is_computed(searched: Path
     )
     with pytest.raises(RecipeError, match=r"space: a predictor's file names its space.*mine\.yaml"):
         load_fit_recipe(Path("fit.yaml"))
+
+
+def write_truth(name: str) -> list[str]:
+    """Write accuracies of all architectures; return their official strings."""
+    space = find_space(name)
+    rows = [space.to_str(tuple(arch)) for arch in space.all().tolist()]
+    lines = [f'"{row}",{number}' for number, row in enumerate(rows)]
+    Path("truth.csv").write_text("\n".join(["arch,accuracy", *lines]) + "\n")
+    return rows
+
+
+def test_ranking_proxies_on_it(searched: Path) -> None:
+    rows = write_truth("mine.yaml")
+    words = ("--space", "mine.yaml", "--truth", "truth.csv:accuracy", "--proxy", "params", "-q")
+    shown = run(app, "rank", *words).splitlines()
+    assert any(line.split()[0] == str(len(rows)) and line.endswith("params") for line in shown[1:])
+
+
+MODULE = """\
+from spaces import ChainSpace, Stage
+
+SPACE = ChainSpace("my_chain", stages=[Stage(width=(8, 12), depth=(1, 2, 3)), Stage(width=(8, 16))])
+"""
+
+
+@pytest.mark.slow
+def test_a_predictor_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again from its file, it predicts; its space is found by the plugin's name."""
+    about = tmp_path / "site" / "my_chain_package-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about.parent / "my_chain_package.py").write_text(MODULE)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-chain-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[nas_search.spaces]\nmy_chain = my_chain_package:SPACE\n"
+    )
+    monkeypatch.syspath_prepend(str(about.parent))
+    monkeypatch.chdir(tmp_path)
+    rows = write_truth("my_chain")
+    Path("fit.yaml").write_text(
+        "space: my_chain\ntruth: truth.csv:accuracy\ninputs: [params, flops]\n"
+        "regressor: {name: extra_trees, trees: 5}\ntrain: 8\n"
+    )
+    run(app, "fit", "fit.yaml", "--quiet", "--out", "mine.npz")
+    assert rows[0] in run(app, "predict", "mine.npz", rows[0])
