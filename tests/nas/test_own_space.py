@@ -41,6 +41,7 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_that_take_a_run(searched: Path) -> None:
     Path("mine.yaml").write_text("moved: away")
     best = json.loads(Path("run/result.json").read_text())["best"]["arch"]
