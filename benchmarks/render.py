@@ -601,6 +601,65 @@ def scale() -> str:
     return "\n".join([*lines, "", where(found["environment"])])
 
 
+def others_naslib() -> str:
+    """Return NASLib's measures beside ours."""
+    found = load("others")["naslib"]
+    lines = [
+        "| measure | NASLib, ms a cell | ours one by one | ours as shipped | "
+        "Spearman, ours [95 %] | NASLib's | Kendall, ours | NASLib's | between the two | same |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        ours, theirs, both = row["ours"], row["theirs"], row["both"]
+        lines.append(
+            f"| `{row['measure']}` | {row['naslib_ms']:.3g} | {times(row['alone'])} | "
+            f"{times(row['shipped'])} | {interval(ours, 'spearman')} | {theirs['spearman']:.3f} | "
+            f"{ours['kendall']:.3f} | {theirs['kendall']:.3f} | {both['spearman']:.3f} | "
+            f"{100 * both['same_to_a_thousandth']:.0f} % |"
+        )
+    lines.append(f"| all of these together | | | {times(found['together'])} | | | | | | |")
+    lines += ["", "| only ours | ms a cell | Spearman [95 %] | Kendall |", "|---|---|---|---|"]
+    for row in found["ours_only"]:
+        lines.append(
+            f"| `{row['measure']}` | {row['ms']:.3g} | {interval(row['ours'], 'spearman')} | "
+            f"{row['ours']['kendall']:.3f} |"
+        )
+    ours, theirs = (max(row[who]["failed"] for row in found["rows"]) for who in ("ours", "theirs"))
+    lines += [
+        "",
+        f"{found['cells']} cells in {found['rounds']} rounds, minibatch {found['minibatch']}, "
+        f"truth `{found['truth']}`; most failures of a measure: ours {ours}, NASLib's {theirs}. "
+        f"{where(found['environment'])}",
+    ]
+    return "\n".join(lines)
+
+
+def times(ratio: dict[str, float]) -> str:
+    """Return ``2.1x (1.9 to 2.3)``."""
+    return f"{ratio['median']:.3g}x ({ratio['min']:.3g} to {ratio['max']:.3g})"
+
+
+def others_archai() -> str:
+    """Return Archai's evolution beside ours."""
+    found = load("others")["archai"]
+    lines = [
+        "| candidates | Archai, us each | ours, one at a time | ours, batches of 32 | "
+        "Archai / ours, one at a time | Archai / ours, batches |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        costs = [
+            f"{row[key]['median']:,.0f} ({row[key]['min']:,.0f} to {row[key]['max']:,.0f})"
+            for key in ("archai_us", "ours_us", "ours_batched_us")
+        ]
+        lines.append(
+            f"| {row['evaluated']:,.0f} | {' | '.join(costs)} | {times(row['ratio'])} | "
+            f"{times(row['ratio_batched'])} |"
+        )
+    about = f"Archai {found['archai']}, {found['runs']} searches of each length."
+    return "\n".join([*lines, "", f"{about} {where(found['environment'])}"])
+
+
 def fuzz() -> str:
     """Return how long every fuzz target ran."""
     found = load("fuzz")
@@ -642,6 +701,8 @@ TABLES = {
     "proxies": proxies,
     "published": published,
     "together": together,
+    "others-naslib": others_naslib,
+    "others-archai": others_archai,
     "shared-weights": shared_weights,
     "speed": speed,
     "overhead": overhead,
