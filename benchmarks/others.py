@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("--truth", default="c10_test_200", help="column of nats_tss.csv.gz")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=5, help="searches of each length")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[100, 300, 1000])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[100, 300])
     parser.add_argument("--json", type=Path, help="where to; what it holds of the other part stays")
     args = parser.parse_args()
     if args.naslib and not args.data:
