@@ -15,7 +15,8 @@ already; none of it is part of this project, and none is changed:
 
 Cells are functionally different ones, drawn by the seed and dealt to rounds. A round gives its
 cells to every measure in turn: theirs, ours one network at a time, ours as ``nas`` runs it. A ratio
-is that of one round. One thread, for parallel work is no matter of this comparison.
+is that of one round; only ours asked for all at once is timed in rounds of its own, afterwards. One
+thread, for parallel work is no matter of this comparison.
 """
 
 from __future__ import annotations
